@@ -1,0 +1,55 @@
+# Every library that Emporium links, as imported targets. `dependencies.txt` lists the packages;
+# `.ci/setup` installs them.
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gflags REQUIRED)
+find_package(GTest REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(OpenMP REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_program(THRIFT_COMPILER thrift REQUIRED)
+
+function(emporium_pkg target module)
+  pkg_check_modules(${module} REQUIRED IMPORTED_TARGET ${module})
+  add_library(${target} INTERFACE IMPORTED)
+  target_link_libraries(${target} INTERFACE PkgConfig::${module})
+endfunction()
+emporium_pkg(zmq::zmq libzmq)
+emporium_pkg(thrift::thrift thrift)
+emporium_pkg(hdf5::hdf5 hdf5-serial)
+emporium_pkg(xxhash::xxhash libxxhash)
+emporium_pkg(zstd::zstd libzstd)
+emporium_pkg(httplib::httplib cpp-httplib)
+
+find_path(HNSWLIB_INCLUDE hnswlib/hnswlib.h REQUIRED)
+add_library(hnswlib::hnswlib INTERFACE IMPORTED)
+target_include_directories(hnswlib::hnswlib SYSTEM INTERFACE ${HNSWLIB_INCLUDE})
+
+# LibTorch: an unpacked copy, see dependencies.txt. libtorch_cpu.so must be the first needed
+# library of every program, else OpenBLAS (which Faiss brings) takes the place of LibTorch's BLAS:
+# other bits, and slower. `torch::first` comes first in a program's link line.
+set(LIBTORCH_ROOT "$ENV{LIBTORCH_ROOT}" CACHE PATH "Unpacked LibTorch 2.11 (lib/, include/)")
+if(NOT LIBTORCH_ROOT)
+  set(LIBTORCH_ROOT ${CMAKE_SOURCE_DIR}/.deps/libtorch)
+endif()
+if(NOT EXISTS ${LIBTORCH_ROOT}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "No LibTorch in ${LIBTORCH_ROOT}: run .ci/setup, or set LIBTORCH_ROOT")
+endif()
+foreach(l c10 torch_cpu)
+  add_library(torch::${l} SHARED IMPORTED)
+  set_target_properties(torch::${l} PROPERTIES IMPORTED_LOCATION ${LIBTORCH_ROOT}/lib/lib${l}.so)
+endforeach()
+target_include_directories(torch::c10 SYSTEM INTERFACE
+  ${LIBTORCH_ROOT}/include ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
+target_link_libraries(torch::torch_cpu INTERFACE torch::c10)
+add_library(torch::first INTERFACE IMPORTED)
+target_link_options(torch::first INTERFACE
+  "LINKER:--push-state,--no-as-needed,${LIBTORCH_ROOT}/lib/libtorch_cpu.so,--pop-state")
+
+find_library(FAISS_LIBRARY faiss REQUIRED)
+add_library(faiss INTERFACE IMPORTED)
+target_link_libraries(faiss INTERFACE ${FAISS_LIBRARY} openblas OpenMP::OpenMP_CXX)

@@ -1,0 +1,137 @@
+// The data plane: every byte that a worker and a shard say to each other. This is the only codec.
+// Encoders write into one contiguous buffer; decoders are views that check every length, count and
+// offset before they hand anything out, and own nothing: the buffer must outlive the view.
+// Values and views; safe from any thread.
+//
+// Grammar, little endian, every section starts at a multiple of 8 bytes:
+//
+//   frame    := header(96) section*
+//   header   := magic u32 | version u8 | type u8 | flags u16 | request_id u64 | route_version u64
+//             | generation u64 | step u64 | stage u32 | micro_batch u32 | micro_batches u32
+//             | sections u32 | learning_rate_factor f32 | error u32 | body_bytes u64
+//             | reserved u64 x 2 | header_hash u64          (XXH3 of the 88 bytes before it)
+//   section  := table u16 | flags u16 | dim u32 | keys u32 | reserved u32 | total f64
+//             | key u64 x keys | value f32 x (keys * dim) | count f32 x keys | zeros to 8
+//
+//   Pull       keys; no values; flag kWantPopularity asks for counts. dim 0.
+//   PullReply  no keys (they are the request's, in its order); values = weights; counts =
+//              popularity if it was asked for; total = the table's decayed total.
+//   Push       keys, values = gradients; flag kHasCounts: counts = positive sightings of each key;
+//              total = sum of the counts of the whole micro-batch over all shards.
+//   Assign     keys, values: sets rows that do not exist yet; answered by Ack.
+//   Ack        no sections.
+//   Error      error = StatusCode, body = UTF-8 message instead of sections.
+//
+// A PullReply and an Ack carry the shard's own step and route version in the header, so that an
+// empty Pull serves as a probe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/ids.h"
+#include "proto/status.h"
+
+namespace emporium {
+
+enum class FrameType : uint8_t {
+  kPull = 1,
+  kPullReply = 2,
+  kPush = 3,
+  kAssign = 4,
+  kAck = 5,
+  kError = 6,
+};
+
+inline constexpr uint32_t kFrameMagic = 0x31504d45;  // "EMP1"
+inline constexpr uint8_t kFrameVersion = 1;
+inline constexpr size_t kFrameHeaderBytes = 96;
+inline constexpr size_t kSectionHeaderBytes = 24;
+
+struct FrameHeader {
+  FrameType type = FrameType::kPull;
+  // Pull only: answer with the shard's present version whatever `step` says, at once (probe,
+  // evaluation). Bit 0 of the flags on the wire.
+  bool any_version = false;
+  uint64_t request_id = 0;
+  RouteVersion route_version;
+  Generation generation;
+  StageId stage;
+  Step step;                    // Pull: version wanted. Push: step of the gradients.
+  MicroBatch micro_batch;       // Push
+  uint32_t micro_batches = 0;   // Push: micro-batches of the step
+  float learning_rate_factor = 1;  // Push: a function of (stage, step), the same in all of a step
+  StatusCode error = StatusCode::kOk;
+};
+
+// One table's part of a frame. Spans point into the frame and may be read as they are (8-byte
+// aligned when the frame's first byte is).
+struct SectionView {
+  TableId table;
+  bool want_popularity = false;
+  uint32_t dim = 0;                   // floats per value row; 0: no values
+  std::span<const uint64_t> keys;
+  std::span<const float> values;      // [n, dim]
+  std::span<const float> counts;      // [n] or empty
+  uint32_t rows = 0;                  // n: keys, or value rows of a PullReply
+  double total = 0;
+};
+
+class FrameView {
+ public:
+  // Checks everything: magic, version, hash, type, sizes, alignment, table and key limits, finite
+  // totals, no bytes left over. InvalidArgument names the first thing that is wrong.
+  static Result<FrameView> Parse(std::span<const std::byte> bytes);
+
+  const FrameHeader& header() const { return header_; }
+  const std::vector<SectionView>& sections() const { return sections_; }
+  std::string_view error_message() const { return error_message_; }  // kError
+
+ private:
+  FrameHeader header_;
+  std::vector<SectionView> sections_;
+  std::string_view error_message_;
+};
+
+// A frame being written: sizes are declared first, then spans are filled in place, so that a shard
+// gathers rows straight into the message that is sent.
+class FrameBuilder {
+ public:
+  struct Section {
+    TableId table;
+    uint32_t keys = 0;       // keys written (0 in a PullReply)
+    uint32_t rows = 0;       // value and count rows
+    uint32_t dim = 0;
+    bool want_popularity = false;
+    bool has_counts = false;
+    double total = 0;
+  };
+  // Writable views of one declared section.
+  struct Parts {
+    std::span<uint64_t> keys;
+    std::span<float> values;
+    std::span<float> counts;
+  };
+
+  FrameBuilder(const FrameHeader& header, std::span<const Section> sections);
+
+  Parts part(size_t section);
+  // The finished message; the builder is empty afterwards. The bytes are 8-byte aligned.
+  std::vector<std::byte> Finish() &&;
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::vector<Parts> parts_;
+};
+
+// The bytes of an Error frame that answers `request`.
+std::vector<std::byte> EncodeError(const FrameHeader& request, RouteVersion route_version,
+                                   Step step, const Status& error);
+// The bytes of an Ack frame that answers `request`.
+std::vector<std::byte> EncodeAck(const FrameHeader& request, RouteVersion route_version, Step step);
+
+}  // namespace emporium

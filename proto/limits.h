@@ -1,0 +1,40 @@
+// Every bound of the system in one place; nothing in Emporium grows without one of these. Derived
+// bounds are computed here, with the reasoning beside them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace emporium::limits {
+
+// -- The job -------------------------------------------------------------------------------------
+inline constexpr uint32_t kMaxTables = 256;
+inline constexpr uint32_t kMaxFeatures = 1024;
+inline constexpr uint32_t kMaxDim = 4096;            // floats of one row's weights
+inline constexpr uint32_t kMaxHistoryLength = 1024;  // models.md H8
+inline constexpr uint64_t kMaxJobFileBytes = 4u << 20;
+
+// -- The key space -------------------------------------------------------------------------------
+inline constexpr uint32_t kDefaultPartitions = 1024;
+inline constexpr uint32_t kMaxPartitions = 65536;
+inline constexpr uint32_t kMaxShards = 4096;
+
+// -- The data plane ------------------------------------------------------------------------------
+inline constexpr uint32_t kMaxKeysPerSection = 4u << 20;  // keys of one table in one message
+inline constexpr uint64_t kMaxFrameBytes = 1ull << 30;    // a peer that sends more is refused
+inline constexpr uint32_t kMaxMicroBatchesPerStep = 4096;
+// Gradients that one shard may hold for steps that are not complete yet. Reaching it answers Busy.
+inline constexpr uint64_t kMaxStagedBytesPerShard = 4ull << 30;
+// Pulls that one shard may hold until the step that they wait for is applied: each lane of each
+// worker has at most kMaxPullsInFlight of them.
+inline constexpr uint32_t kMaxParkedPullsPerShard = 65536;
+inline constexpr uint32_t kMaxPullsInFlight = 8;
+inline constexpr int64_t kCallTimeoutMs = 30'000;
+
+// -- The control plane ---------------------------------------------------------------------------
+inline constexpr int64_t kHeartbeatMs = 500;
+inline constexpr int64_t kLeaseMs = 3'000;
+inline constexpr uint32_t kMaxNodes = 8192;
+inline constexpr uint32_t kMaxControlMessageBytes = 64u << 20;
+
+}  // namespace emporium::limits

@@ -1,0 +1,118 @@
+// One table of one shard: key -> row, for the partitions that the shard owns. Rows hold weights,
+// optimizer state, popularity and the step of the last touch; they lie in slabs, apart from the
+// index that finds them.
+//
+// Belongs to the shard's thread; no locks. Invariants:
+//  1. A key has one row or none; reading never makes a row.
+//  2. What a key without a row is answered with, and what its row starts from, is
+//     InitialValue(seed, table, key): never a matter of arrival order.
+//  3. The state after a sequence of updates is a function of that sequence of (key, gradient sum,
+//     count, step) alone: not of the order of keys within an update, nor of slots or growth.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "proto/ids.h"
+#include "proto/job.pb.h"
+#include "proto/status.h"
+
+namespace emporium::ps {
+
+// Position of a row in a table's slabs; stable for the life of the row.
+using Slot = uint32_t;
+inline constexpr Slot kNoSlot = 0xffffffffu;
+
+// What a row consists of, in this order, all fp32 or 32-bit: the image that a checkpoint stores.
+struct RowLayout {
+  uint32_t dim = 0;          // weights
+  uint32_t state = 0;        // optimizer state floats
+  bool popularity = false;   // decayed count, valid as of `last_step`
+};
+
+// A row as checkpoint and tests see it.
+struct RowView {
+  uint64_t key = 0;
+  std::span<const float> weights;
+  std::span<const float> state;
+  float popularity = 0;      // as of last_step
+  uint32_t last_step = 0;    // global step (monotonic over the stages) of the last update
+  uint32_t updates = 0;      // how many updates the row has had
+};
+
+// The settings of a table, as the shard has worked them out of the job: an embedding table or a
+// dense group (whose rows are always assigned before they are updated).
+struct TableSettings {
+  TableId id;
+  std::string name;
+  uint32_t dim = 0;
+  uint64_t seed = 0;
+  spec::Optimizer optimizer;
+  spec::Initializer initializer;
+  bool popularity = false;
+  double half_life_steps = 0;   // 0: no decay
+};
+
+class Table {
+ public:
+  Table(const TableSettings& settings, uint32_t partitions, std::vector<PartitionId> owned);
+  ~Table();
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+
+  const TableSettings& settings() const;
+  const RowLayout& layout() const;
+  uint64_t rows() const;
+  uint64_t bytes() const;  // of rows and index
+
+  // The slot of each key, kNoSlot where there is none. Batched and prefetched; duplicates legal.
+  void Find(std::span<const uint64_t> keys, std::span<Slot> slots) const;
+  // As Find, but makes missing rows (initial weights, zero state, no popularity).
+  void FindOrCreate(std::span<const uint64_t> keys, std::span<Slot> slots);
+
+  // Copies weights [keys, dim] out; keys without a row give their initial value. `popularity`
+  // (empty or [keys]) is decayed to `step`.
+  void Read(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
+            std::span<float> weights, std::span<float> popularity) const;
+  std::span<const float> Weights(Slot slot) const;
+  uint64_t Key(Slot slot) const;
+
+  // One optimizer update of each slot (distinct slots), with summed gradients [slots, dim] and
+  // added counts [slots] (or empty). `step` is the global step; `learning_rate_factor` multiplies
+  // the optimizer's own rate.
+  void Update(std::span<const Slot> slots, std::span<const float> gradients,
+              std::span<const float> counts, uint32_t step, float learning_rate_factor);
+
+  // Sets the weights of a key that has no row yet; a row that exists is left alone.
+  void Assign(uint64_t key, std::span<const float> weights);
+  // Sets a whole row, as a checkpoint read it. DataLoss when the sizes do not fit the layout.
+  Status Restore(const RowView& row);
+
+  // Decayed number of positive sightings over the whole table (all shards have the same value):
+  // total <- total * decay + added, once per applied step.
+  double popularity_total(uint32_t step) const;
+  void AddToTotal(double added, uint32_t step);
+  // Total and the step that it is valid for, for checkpoints.
+  struct Total { double value = 0; uint32_t step = 0; };
+  Total total() const;
+  void RestoreTotal(Total total);
+
+  // Every row of one partition, in ascending order of key. Reads that partition only.
+  void ForEachRow(PartitionId partition, const std::function<void(const RowView&)>& visit) const;
+  // Forgets everything.
+  void Clear();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The settings of every table of a job: embedding tables first, then dense groups; the position is
+// the TableId (tables and groups count on).
+std::vector<TableSettings> TablesOf(const spec::Job& job);
+
+}  // namespace emporium::ps

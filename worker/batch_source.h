@@ -1,0 +1,102 @@
+// Samples of a job, as batches with their keys: the only door between data and training. Which
+// samples form micro-batch m of step t, which negatives they meet and which lag they see is a
+// function of (job seed, stage, step, micro-batch) and the data alone.
+//
+// Immutable after Open (internal caches are guarded): every method may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/batch.h"
+#include "proto/ids.h"
+#include "proto/job.pb.h"
+#include "proto/status.h"
+
+namespace emporium::worker {
+
+// The unique keys of one table in a batch; batch indices point into `keys`.
+struct TableKeys {
+  TableId table;
+  bool want_popularity = false;
+  std::vector<uint64_t> keys;
+  std::vector<float> counts;   // positive sightings of each key; empty: the table keeps none
+};
+
+struct PlannedBatch {
+  models::Batch batch;
+  std::vector<TableKeys> tables;  // ascending by table; only tables of features that occur
+};
+
+// How a train stage is cut into steps.
+struct StagePlan {
+  uint64_t samples = 0;             // per epoch
+  uint32_t micro_batch_size = 0;
+  uint32_t micro_batches_per_step = 0;
+  uint64_t steps_per_epoch = 0;
+  uint64_t total_steps = 0;
+
+  // Micro-batches of a step: fewer in an epoch's last.
+  uint32_t MicroBatches(Step step) const;
+};
+
+// A chunk of an evaluation. Retrieval: batch.samples users with histories as of the cut. Pointwise:
+// rows with labels.
+struct EvalBatch {
+  PlannedBatch planned;
+  // Retrieval, ragged by user [B + 1]: the items to be found and the items that are left out of
+  // the ranking.
+  std::vector<int32_t> target_offset;
+  std::vector<int32_t> target;       // item ids (0 .. items-1)
+  std::vector<int32_t> masked_offset;
+  std::vector<int32_t> masked;
+  // Value of each slice column for each sample: slice[c][b], an index into slice_names(c).
+  std::vector<std::vector<int32_t>> slice;
+};
+
+// A range of the catalogue.
+struct ItemBatch {
+  PlannedBatch planned;          // planned.batch.items only
+  int32_t first_item = 0;
+  std::vector<float> log_counts; // [I, K] as of `reference`, empty when the model has no counters
+};
+
+enum class EvalSplit : uint8_t { kTest, kValidation };
+
+// The moment as of which a history or a counter is taken.
+enum class AsOf : uint8_t {
+  kValidationCut,  // start of validation
+  kTestCut,        // start of test
+  kNow,            // after the newest event: export
+};
+
+class Dataset;
+
+class BatchSource {
+ public:
+  // `dataset_dir` holds what PrepareDataset (worker/prepare.h) made of the job's data.
+  static Result<std::unique_ptr<BatchSource>> Open(const spec::Job& job,
+                                                   const std::string& dataset_dir);
+  virtual ~BatchSource() = default;
+  virtual const Dataset& dataset() const = 0;
+
+  virtual StagePlan plan(StageId stage) const = 0;
+  virtual Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const = 0;
+
+  // Chunks of an evaluation; `stage` is the evaluate stage (or the train stage for validation).
+  virtual int64_t EvalChunks(StageId stage, EvalSplit split) const = 0;
+  virtual Result<EvalBatch> Eval(StageId stage, EvalSplit split, int64_t chunk) const = 0;
+
+  // The whole catalogue, chunk by chunk, in order of item.
+  virtual int64_t ItemChunks() const = 0;
+  virtual Result<ItemBatch> Items(int64_t chunk, AsOf as_of) const = 0;
+
+  // Users with a history, chunk by chunk, for export; ids are positions in dataset().users().
+  virtual int64_t UserChunks() const = 0;
+  virtual Result<PlannedBatch> Users(int64_t chunk, AsOf as_of,
+                                     std::vector<int32_t>* user_ids) const = 0;
+};
+
+}  // namespace emporium::worker

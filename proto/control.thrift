@@ -17,6 +17,14 @@ struct Route {
   3: list<string> endpoint_of_shard  // ZeroMQ endpoints
 }
 
+// The sizes of a job's work, a function of job file and data alone.
+struct DatasetFacts {
+  1: string digest,                    // of the converted data; workers that differ are refused
+  2: list<i64> train_samples_of_stage, // index: stage; 0 where the stage is not train
+  3: list<i64> chunks_of_stage,        // evaluate and export chunks of the stage; see worker/
+  4: list<i64> validation_chunks_of_stage
+}
+
 struct Registration {
   1: NodeKind kind,
   2: string host_name,
@@ -26,14 +34,6 @@ struct Registration {
   6: i32 lanes,                      // workers
   // What the data says, the same on every worker: see worker/dataset.h. Workers only.
   7: DatasetFacts facts
-}
-
-// The sizes of a job's work, a function of job file and data alone.
-struct DatasetFacts {
-  1: string digest,                    // of the converted data; workers that differ are refused
-  2: list<i64> train_samples_of_stage, // index: stage; 0 where the stage is not train
-  3: list<i64> chunks_of_stage,        // evaluate and export chunks of the stage; see worker/
-  4: list<i64> validation_chunks_of_stage
 }
 
 struct Registered {

@@ -10,8 +10,11 @@
 //             | generation u64 | step u64 | stage u32 | micro_batch u32 | micro_batches u32
 //             | sections u32 | learning_rate_factor f32 | error u32 | body_bytes u64
 //             | reserved u64 x 2 | header_hash u64          (XXH3 of the 88 bytes before it)
-//   section  := table u16 | flags u16 | dim u32 | keys u32 | reserved u32 | total f64
-//             | key u64 x keys | value f32 x (keys * dim) | count f32 x keys | zeros to 8
+//   section  := table u16 | flags u16 | dim u32 | rows u32 | reserved u32 | total f64
+//             | key u64 x rows | value f32 x (rows * dim) | count f32 x rows | zeros to 8
+//
+//   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts; the counts
+//   are there only with the second. A table occurs at most once in a frame.
 //
 //   Pull       keys; no values; flag kWantPopularity asks for counts. dim 0.
 //   PullReply  no keys (they are the request's, in its order); values = weights; counts =
@@ -22,8 +25,8 @@
 //   Ack        no sections.
 //   Error      error = StatusCode, body = UTF-8 message instead of sections.
 //
-// A PullReply and an Ack carry the shard's own step and route version in the header, so that an
-// empty Pull serves as a probe.
+// Answers carry the request's id and the shard's own step and route version, a PullReply its stage
+// too, so that an empty Pull serves as a probe.
 #pragma once
 
 #include <cstdint>
@@ -61,9 +64,9 @@ struct FrameHeader {
   RouteVersion route_version;
   Generation generation;
   StageId stage;
-  Step step;                    // Pull: version wanted. Push: step of the gradients.
-  MicroBatch micro_batch;       // Push
-  uint32_t micro_batches = 0;   // Push: micro-batches of the step
+  Step step;                       // Pull: version wanted. Push: step of the gradients.
+  MicroBatch micro_batch;          // Push
+  uint32_t micro_batches = 0;      // Push: micro-batches of the step
   float learning_rate_factor = 1;  // Push: a function of (stage, step), the same in all of a step
   StatusCode error = StatusCode::kOk;
 };
@@ -73,11 +76,11 @@ struct FrameHeader {
 struct SectionView {
   TableId table;
   bool want_popularity = false;
-  uint32_t dim = 0;                   // floats per value row; 0: no values
+  uint32_t dim = 0;  // floats per value row; 0: no values
   std::span<const uint64_t> keys;
-  std::span<const float> values;      // [n, dim]
-  std::span<const float> counts;      // [n] or empty
-  uint32_t rows = 0;                  // n: keys, or value rows of a PullReply
+  std::span<const float> values;  // [n, dim]
+  std::span<const float> counts;  // [n] or empty
+  uint32_t rows = 0;              // n: keys, or value rows of a PullReply
   double total = 0;
 };
 
@@ -85,7 +88,10 @@ class FrameView {
  public:
   // Checks everything: magic, version, hash, type, sizes, alignment, table and key limits, finite
   // totals, no bytes left over. InvalidArgument names the first thing that is wrong.
+  // The first byte must be 8-byte aligned (that is ours to see to, not the peer's).
   static Result<FrameView> Parse(std::span<const std::byte> bytes);
+  // The header alone: whom to answer when the rest of a frame is refused.
+  static Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes);
 
   const FrameHeader& header() const { return header_; }
   const std::vector<SectionView>& sections() const { return sections_; }
@@ -103,8 +109,8 @@ class FrameBuilder {
  public:
   struct Section {
     TableId table;
-    uint32_t keys = 0;       // keys written (0 in a PullReply)
-    uint32_t rows = 0;       // value and count rows
+    uint32_t keys = 0;  // keys written (0 in a PullReply)
+    uint32_t rows = 0;  // value and count rows: of a PullReply; elsewhere 0 or as many as keys
     uint32_t dim = 0;
     bool want_popularity = false;
     bool has_counts = false;

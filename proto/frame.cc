@@ -1,0 +1,329 @@
+// The encoder and the decoder of the grammar in frame.h. Everything that a peer can send is looked
+// at here in the order of its bytes, and no count is believed before the bytes that it claims are
+// seen to be there: so a frame that claims a gigabyte costs no memory.
+#include "proto/frame.h"
+
+#include <bit>
+#include <bitset>
+#include <cmath>
+#include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "proto/check.h"
+#include "proto/limits.h"
+
+namespace emporium {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the wire is little endian");
+
+constexpr uint16_t kAnyVersion = 1;      // header flag
+constexpr uint16_t kWantPopularity = 1;  // section flags
+constexpr uint16_t kHasCounts = 2;
+
+struct WireHeader {
+  uint32_t magic;
+  uint8_t version;
+  uint8_t type;
+  uint16_t flags;
+  uint64_t request_id;
+  uint64_t route_version;
+  uint64_t generation;
+  uint64_t step;
+  uint32_t stage;
+  uint32_t micro_batch;
+  uint32_t micro_batches;
+  uint32_t sections;
+  float learning_rate_factor;
+  uint32_t error;
+  uint64_t body_bytes;
+  uint64_t reserved[2];
+  uint64_t header_hash;
+};
+static_assert(sizeof(WireHeader) == kFrameHeaderBytes);
+static_assert(offsetof(WireHeader, body_bytes) == 64);
+static_assert(offsetof(WireHeader, header_hash) == 88);
+
+struct WireSection {
+  uint16_t table;
+  uint16_t flags;
+  uint32_t dim;
+  uint32_t rows;
+  uint32_t reserved;
+  double total;
+};
+static_assert(sizeof(WireSection) == kSectionHeaderBytes);
+static_assert(offsetof(WireSection, total) == 16);
+
+constexpr uint64_t PadTo8(uint64_t bytes) { return (bytes + 7) & ~uint64_t{7}; }
+
+bool CarriesKeys(FrameType type) { return type != FrameType::kPullReply; }
+bool CarriesValues(FrameType type) { return type != FrameType::kPull; }
+
+uint64_t HashOf(const WireHeader& header) {
+  return XXH3_64bits(&header, offsetof(WireHeader, header_hash));
+}
+
+Status Bad(const std::string& what) { return InvalidArgument("frame refused: " + what); }
+
+// Length of a section's arrays before and after padding. No overflow: rows <= 2^22, dim <= 2^12.
+uint64_t SectionBodyBytes(bool keys, uint64_t rows, uint64_t dim, bool counts) {
+  return rows * ((keys ? 8 : 0) + dim * 4 + (counts ? 4 : 0));
+}
+
+Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
+  if (bytes.size() < kFrameHeaderBytes) {
+    return Bad(std::to_string(bytes.size()) + " bytes are less than a header");
+  }
+  WireHeader wire;
+  std::memcpy(&wire, bytes.data(), sizeof(wire));
+  if (wire.magic != kFrameMagic) return Bad("no Emporium frame (wrong magic)");
+  if (wire.version != kFrameVersion) {
+    return Bad("version " + std::to_string(wire.version) + ", this build speaks " +
+               std::to_string(kFrameVersion));
+  }
+  if (wire.header_hash != HashOf(wire)) return Bad("header hash does not match");
+  if (wire.type < static_cast<uint8_t>(FrameType::kPull) ||
+      wire.type > static_cast<uint8_t>(FrameType::kError)) {
+    return Bad("unknown type " + std::to_string(wire.type));
+  }
+  const FrameType type = static_cast<FrameType>(wire.type);
+  const uint16_t legal_flags = type == FrameType::kPull ? kAnyVersion : 0;
+  if ((wire.flags & ~legal_flags) != 0) return Bad("unknown flags");
+  if (wire.reserved[0] != 0 || wire.reserved[1] != 0) return Bad("reserved words are not zero");
+  if (!std::isfinite(wire.learning_rate_factor)) return Bad("learning rate factor is not finite");
+  if (type == FrameType::kPush && (wire.micro_batches > limits::kMaxMicroBatchesPerStep ||
+                                   wire.micro_batch >= wire.micro_batches)) {
+    return Bad("micro-batch " + std::to_string(wire.micro_batch) + " of " +
+               std::to_string(wire.micro_batches));
+  }
+  const bool is_error = type == FrameType::kError;
+  if (is_error != (wire.error != 0) || wire.error > static_cast<uint32_t>(StatusCode::kInternal)) {
+    return Bad("error code " + std::to_string(wire.error) + " in type " +
+               std::to_string(wire.type));
+  }
+  return wire;
+}
+
+FrameHeader FromWire(const WireHeader& wire) {
+  FrameHeader header;
+  header.type = static_cast<FrameType>(wire.type);
+  header.any_version = (wire.flags & kAnyVersion) != 0;
+  header.request_id = wire.request_id;
+  header.route_version = RouteVersion(wire.route_version);
+  header.generation = Generation(wire.generation);
+  header.stage = StageId(wire.stage);
+  header.step = Step(wire.step);
+  header.micro_batch = MicroBatch(wire.micro_batch);
+  header.micro_batches = wire.micro_batches;
+  header.learning_rate_factor = wire.learning_rate_factor;
+  header.error = static_cast<StatusCode>(wire.error);
+  return header;
+}
+
+// Writes the header for `sections` and `body_bytes`, which are final.
+void WriteHeader(const FrameHeader& header, uint32_t sections, uint64_t body_bytes,
+                 std::byte* out) {
+  WireHeader wire{};
+  wire.magic = kFrameMagic;
+  wire.version = kFrameVersion;
+  wire.type = static_cast<uint8_t>(header.type);
+  wire.flags = header.any_version ? kAnyVersion : 0;
+  wire.request_id = header.request_id;
+  wire.route_version = header.route_version.value();
+  wire.generation = header.generation.value();
+  wire.step = header.step.value();
+  wire.stage = header.stage.value();
+  wire.micro_batch = header.micro_batch.value();
+  wire.micro_batches = header.micro_batches;
+  wire.sections = sections;
+  wire.learning_rate_factor = header.learning_rate_factor;
+  wire.error = static_cast<uint32_t>(header.error);
+  wire.body_bytes = body_bytes;
+  wire.header_hash = HashOf(wire);
+  std::memcpy(out, &wire, sizeof(wire));
+}
+
+// The answer's header: the request's ids, with the position of the shard that answers.
+FrameHeader AnswerHeader(FrameType type, const FrameHeader& request, RouteVersion route_version,
+                         Step step) {
+  FrameHeader header = request;
+  header.type = type;
+  header.any_version = false;
+  header.route_version = route_version;
+  header.step = step;
+  header.learning_rate_factor = 1;
+  header.error = StatusCode::kOk;
+  return header;
+}
+
+Status CheckSection(FrameType type, const WireSection& wire) {
+  if (wire.table >= limits::kMaxTables) return Bad("table " + std::to_string(wire.table));
+  const std::string where = "table " + std::to_string(wire.table) + ": ";
+  uint16_t legal_flags = 0;
+  if (type == FrameType::kPull) legal_flags = kWantPopularity;
+  if (type == FrameType::kPullReply || type == FrameType::kPush) legal_flags = kHasCounts;
+  if ((wire.flags & ~legal_flags) != 0) return Bad(where + "flags that its type does not have");
+  if (wire.reserved != 0) return Bad(where + "reserved word is not zero");
+  if (wire.rows > limits::kMaxKeysPerSection) {
+    return Bad(where + std::to_string(wire.rows) + " rows, at most " +
+               std::to_string(limits::kMaxKeysPerSection) + " in one message");
+  }
+  if (wire.dim > limits::kMaxDim) return Bad(where + "dim " + std::to_string(wire.dim));
+  if (type == FrameType::kPull && wire.dim != 0) return Bad(where + "a Pull with values");
+  if (type != FrameType::kPull && wire.dim == 0 && wire.rows != 0) {
+    return Bad(where + "rows without values");
+  }
+  if (!std::isfinite(wire.total)) return Bad(where + "total is not finite");
+  return Status::Ok();
+}
+
+// Takes one section off the front of `body`.
+Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body) {
+  if (body.size() < kSectionHeaderBytes) return Bad("ends inside a section header");
+  WireSection wire;
+  std::memcpy(&wire, body.data(), sizeof(wire));
+  EMPORIUM_RETURN_IF_ERROR(CheckSection(type, wire));
+  const bool counts = (wire.flags & kHasCounts) != 0;
+  const uint64_t used =
+      kSectionHeaderBytes + SectionBodyBytes(CarriesKeys(type), wire.rows, wire.dim, counts);
+  if (body.size() < PadTo8(used)) {
+    return Bad("table " + std::to_string(wire.table) + ": claims " + std::to_string(used) +
+               " bytes, " + std::to_string(body.size()) + " are left");
+  }
+  for (uint64_t i = used; i < PadTo8(used); ++i) {
+    if (body[i] != std::byte{0}) return Bad("padding is not zero");
+  }
+  SectionView view;
+  view.table = TableId(wire.table);
+  view.want_popularity = (wire.flags & kWantPopularity) != 0;
+  view.dim = wire.dim;
+  view.rows = wire.rows;
+  view.total = wire.total;
+  const std::byte* at = body.data() + kSectionHeaderBytes;
+  if (CarriesKeys(type)) {
+    view.keys = {reinterpret_cast<const uint64_t*>(at), wire.rows};
+    at += view.keys.size_bytes();
+  }
+  if (CarriesValues(type)) {
+    view.values = {reinterpret_cast<const float*>(at), size_t{wire.rows} * wire.dim};
+    at += view.values.size_bytes();
+  }
+  if (counts) view.counts = {reinterpret_cast<const float*>(at), wire.rows};
+  body = body.subspan(PadTo8(used));
+  return view;
+}
+
+}  // namespace
+
+Result<FrameHeader> FrameView::ParseHeader(std::span<const std::byte> bytes) {
+  EMPORIUM_ASSIGN_OR_RETURN(const WireHeader wire, CheckHeader(bytes));
+  return FromWire(wire);
+}
+
+Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
+  EMPORIUM_CHECK(reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0, "frames lie 8-byte aligned");
+  EMPORIUM_ASSIGN_OR_RETURN(const WireHeader wire, CheckHeader(bytes));
+  FrameView view;
+  view.header_ = FromWire(wire);
+  std::span<const std::byte> body = bytes.subspan(kFrameHeaderBytes);
+  if (bytes.size() > limits::kMaxFrameBytes) {
+    return Bad(std::to_string(bytes.size()) + " bytes, at most " +
+               std::to_string(limits::kMaxFrameBytes));
+  }
+  if (wire.body_bytes != body.size()) {
+    return Bad("header claims a body of " + std::to_string(wire.body_bytes) + " bytes, it has " +
+               std::to_string(body.size()));
+  }
+  const FrameType type = view.header_.type;
+  if (type == FrameType::kError || type == FrameType::kAck) {
+    if (wire.sections != 0) return Bad("sections in an answer that has none");
+    if (type == FrameType::kAck && !body.empty()) return Bad("an Ack with a body");
+    view.error_message_ = {reinterpret_cast<const char*>(body.data()), body.size()};
+    return view;
+  }
+  if (wire.sections > limits::kMaxTables) {
+    return Bad(std::to_string(wire.sections) + " sections");
+  }
+  std::bitset<limits::kMaxTables> seen;
+  for (uint32_t i = 0; i < wire.sections; ++i) {
+    EMPORIUM_ASSIGN_OR_RETURN(SectionView section, TakeSection(type, body));
+    if (seen.test(section.table.value())) {
+      return Bad("table " + std::to_string(section.table.value()) + " occurs twice");
+    }
+    seen.set(section.table.value());
+    view.sections_.push_back(section);
+  }
+  if (!body.empty()) return Bad(std::to_string(body.size()) + " bytes left over");
+  return view;
+}
+
+FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> sections) {
+  const bool keyed = CarriesKeys(header.type);
+  uint64_t body_bytes = 0;
+  for (const Section& s : sections) {
+    EMPORIUM_CHECK(keyed ? s.rows == 0 || s.rows == s.keys : s.keys == 0,
+                   "a section has as many rows as keys; a PullReply has rows only");
+    body_bytes += kSectionHeaderBytes +
+                  PadTo8(SectionBodyBytes(keyed, keyed ? s.keys : s.rows, s.dim, s.has_counts));
+  }
+  bytes_.resize(kFrameHeaderBytes + body_bytes);
+  WriteHeader(header, static_cast<uint32_t>(sections.size()), body_bytes, bytes_.data());
+  std::byte* at = bytes_.data() + kFrameHeaderBytes;
+  for (const Section& s : sections) {
+    WireSection wire{};
+    wire.table = s.table.value();
+    wire.flags = static_cast<uint16_t>((s.want_popularity ? kWantPopularity : 0) |
+                                       (s.has_counts ? kHasCounts : 0));
+    wire.dim = s.dim;
+    wire.rows = keyed ? s.keys : s.rows;
+    wire.total = s.total;
+    EMPORIUM_CHECK(CheckSection(header.type, wire).ok(), "a section that our own decoder refuses");
+    std::memcpy(at, &wire, sizeof(wire));
+    std::byte* array = at + kSectionHeaderBytes;
+    Parts parts;
+    if (keyed) {
+      parts.keys = {reinterpret_cast<uint64_t*>(array), wire.rows};
+      array += parts.keys.size_bytes();
+    }
+    parts.values = {reinterpret_cast<float*>(array), size_t{wire.rows} * wire.dim};
+    array += parts.values.size_bytes();
+    if (s.has_counts) parts.counts = {reinterpret_cast<float*>(array), wire.rows};
+    parts_.push_back(parts);
+    at += kSectionHeaderBytes + PadTo8(SectionBodyBytes(keyed, wire.rows, s.dim, s.has_counts));
+  }
+}
+
+FrameBuilder::Parts FrameBuilder::part(size_t section) {
+  EMPORIUM_CHECK(section < parts_.size(), "a section that was not declared");
+  return parts_[section];
+}
+
+std::vector<std::byte> FrameBuilder::Finish() && {
+  parts_.clear();
+  return std::move(bytes_);
+}
+
+std::vector<std::byte> EncodeError(const FrameHeader& request, RouteVersion route_version,
+                                   Step step, const Status& error) {
+  EMPORIUM_CHECK(!error.ok(), "an Error frame needs an error");
+  FrameHeader header = AnswerHeader(FrameType::kError, request, route_version, step);
+  header.error = error.code();
+  const std::string& message = error.message();
+  std::vector<std::byte> bytes(kFrameHeaderBytes + message.size());
+  WriteHeader(header, 0, message.size(), bytes.data());
+  std::memcpy(bytes.data() + kFrameHeaderBytes, message.data(), message.size());
+  return bytes;
+}
+
+std::vector<std::byte> EncodeAck(const FrameHeader& request, RouteVersion route_version,
+                                 Step step) {
+  const FrameHeader header = AnswerHeader(FrameType::kAck, request, route_version, step);
+  std::vector<std::byte> bytes(kFrameHeaderBytes);
+  WriteHeader(header, 0, 0, bytes.data());
+  return bytes;
+}
+
+}  // namespace emporium

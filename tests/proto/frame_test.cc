@@ -1,0 +1,282 @@
+// The data-plane codec: what is written is what is read, and nothing that a peer can send is
+// believed, read out of bounds or allowed to cost memory.
+#include "proto/frame.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "proto/limits.h"
+
+namespace emporium {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Offsets of the grammar, stated again so that the layout cannot move unseen.
+constexpr size_t kMagicAt = 0, kVersionAt = 4, kTypeAt = 5, kFlagsAt = 6, kSectionsAt = 52,
+                 kLearningRateAt = 56, kErrorAt = 60, kBodyBytesAt = 64, kReservedAt = 72,
+                 kHashAt = 88;
+
+FrameHeader PushHeader() {
+  FrameHeader header;
+  header.type = FrameType::kPush;
+  header.request_id = 0x1122334455667788;
+  header.route_version = RouteVersion(7);
+  header.generation = Generation(3);
+  header.stage = StageId(2);
+  header.step = Step(1234567890123);
+  header.micro_batch = MicroBatch(1);
+  header.micro_batches = 4;
+  header.learning_rate_factor = 0.25f;
+  return header;
+}
+
+// Two tables: three keys of width 3 with counts, one key of width 1 without.
+std::vector<std::byte> PushFrame() {
+  const FrameBuilder::Section sections[] = {
+      {.table = TableId(5), .keys = 3, .rows = 3, .dim = 3, .has_counts = true, .total = 2.5},
+      {.table = TableId(1), .keys = 1, .dim = 1},
+  };
+  FrameBuilder builder(PushHeader(), sections);
+  const FrameBuilder::Parts first = builder.part(0);
+  for (size_t i = 0; i < 3; ++i) {
+    first.keys[i] = 100 + i;
+    first.counts[i] = static_cast<float>(i);
+    for (size_t d = 0; d < 3; ++d) first.values[3 * i + d] = static_cast<float>(10 * i + d);
+  }
+  builder.part(1).keys[0] = ~uint64_t{0};
+  builder.part(1).values[0] = -1;
+  return std::move(builder).Finish();
+}
+
+TEST(Frame, PushComesBackAsItWasWritten) {
+  const std::vector<std::byte> bytes = PushFrame();
+  // 96 + (24 + 24 + 36 + 12) + (24 + 8 + 4 + 4 zeros)
+  EXPECT_EQ(bytes.size(), 96u + 96u + 40u);
+  const Result<FrameView> view = FrameView::Parse(bytes);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  const FrameHeader& header = view->header();
+  EXPECT_EQ(header.type, FrameType::kPush);
+  EXPECT_EQ(header.request_id, 0x1122334455667788u);
+  EXPECT_EQ(header.route_version, RouteVersion(7));
+  EXPECT_EQ(header.generation, Generation(3));
+  EXPECT_EQ(header.stage, StageId(2));
+  EXPECT_EQ(header.step, Step(1234567890123));
+  EXPECT_EQ(header.micro_batch, MicroBatch(1));
+  EXPECT_EQ(header.micro_batches, 4u);
+  EXPECT_EQ(header.learning_rate_factor, 0.25f);
+  ASSERT_EQ(view->sections().size(), 2u);
+  const SectionView& first = view->sections()[0];
+  EXPECT_EQ(first.table, TableId(5));
+  EXPECT_EQ(first.dim, 3u);
+  EXPECT_EQ(first.rows, 3u);
+  EXPECT_EQ(first.total, 2.5);
+  EXPECT_THAT(first.keys, ElementsAre(100, 101, 102));
+  EXPECT_THAT(first.values, ElementsAre(0, 1, 2, 10, 11, 12, 20, 21, 22));
+  EXPECT_THAT(first.counts, ElementsAre(0, 1, 2));
+  const SectionView& second = view->sections()[1];
+  EXPECT_THAT(second.keys, ElementsAre(~uint64_t{0}));
+  EXPECT_THAT(second.values, ElementsAre(-1));
+  EXPECT_THAT(second.counts, IsEmpty());
+}
+
+TEST(Frame, PullCarriesKeysOnly) {
+  FrameHeader header;
+  header.any_version = true;
+  const FrameBuilder::Section sections[] = {
+      {.table = TableId(0), .keys = 2, .want_popularity = true}, {.table = TableId(2)}};
+  FrameBuilder builder(header, sections);
+  builder.part(0).keys[0] = 8;
+  builder.part(0).keys[1] = 8;
+  const std::vector<std::byte> bytes = std::move(builder).Finish();
+  const Result<FrameView> view = FrameView::Parse(bytes);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  EXPECT_TRUE(view->header().any_version);
+  EXPECT_THAT(view->sections()[0].keys, ElementsAre(8, 8));
+  EXPECT_TRUE(view->sections()[0].want_popularity);
+  EXPECT_THAT(view->sections()[0].values, IsEmpty());
+  EXPECT_FALSE(view->sections()[1].want_popularity);
+}
+
+TEST(Frame, PullReplyCarriesRowsWithoutKeys) {
+  FrameHeader header;
+  header.type = FrameType::kPullReply;
+  const FrameBuilder::Section sections[] = {
+      {.table = TableId(0), .rows = 2, .dim = 2, .has_counts = true, .total = 9}};
+  FrameBuilder builder(header, sections);
+  for (size_t i = 0; i < 4; ++i) builder.part(0).values[i] = static_cast<float>(i);
+  builder.part(0).counts[1] = 5;
+  const std::vector<std::byte> bytes = std::move(builder).Finish();
+  const Result<FrameView> view = FrameView::Parse(bytes);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  EXPECT_THAT(view->sections()[0].keys, IsEmpty());
+  EXPECT_EQ(view->sections()[0].rows, 2u);
+  EXPECT_THAT(view->sections()[0].values, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(view->sections()[0].counts, ElementsAre(0, 5));
+  EXPECT_EQ(view->sections()[0].total, 9);
+}
+
+TEST(Frame, AnswersCarryTheRequestAndTheShardsPosition) {
+  const std::vector<std::byte> ack = EncodeAck(PushHeader(), RouteVersion(9), Step(11));
+  const Result<FrameView> view = FrameView::Parse(ack);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  EXPECT_EQ(view->header().type, FrameType::kAck);
+  EXPECT_EQ(view->header().request_id, PushHeader().request_id);
+  EXPECT_EQ(view->header().route_version, RouteVersion(9));
+  EXPECT_EQ(view->header().step, Step(11));
+
+  const std::vector<std::byte> error =
+      EncodeError(PushHeader(), RouteVersion(9), Step(11), Busy("come again"));
+  const Result<FrameView> error_view = FrameView::Parse(error);
+  ASSERT_TRUE(error_view.ok()) << error_view.status().ToString();
+  EXPECT_EQ(error_view->header().type, FrameType::kError);
+  EXPECT_EQ(error_view->header().error, StatusCode::kBusy);
+  EXPECT_EQ(error_view->error_message(), "come again");
+}
+
+TEST(Frame, HeaderAloneIsReadWhenTheBodyIsRefused) {
+  std::vector<std::byte> bytes = PushFrame();
+  bytes.resize(bytes.size() - 8);
+  EXPECT_FALSE(FrameView::Parse(bytes).ok());
+  const Result<FrameHeader> header = FrameView::ParseHeader(bytes);
+  ASSERT_TRUE(header.ok());
+  EXPECT_EQ(header->request_id, PushHeader().request_id);
+  EXPECT_FALSE(FrameView::ParseHeader(std::span(bytes).first(95)).ok());
+}
+
+TEST(Frame, EveryTruncationAndEveryHeaderBitFlipIsRefused) {
+  const std::vector<std::byte> whole = PushFrame();
+  for (size_t n = 0; n < whole.size(); ++n) {
+    std::vector<std::byte> bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n));
+    EXPECT_FALSE(FrameView::Parse(bytes).ok()) << n;
+  }
+  std::vector<std::byte> longer = whole;
+  longer.resize(longer.size() + 8);
+  EXPECT_FALSE(FrameView::Parse(longer).ok());
+  for (size_t bit = 0; bit < kFrameHeaderBytes * 8; ++bit) {
+    std::vector<std::byte> bytes = whole;
+    bytes[bit / 8] ^= std::byte(1 << (bit % 8));
+    EXPECT_FALSE(FrameView::Parse(bytes).ok()) << bit;
+  }
+}
+
+TEST(Frame, SectionLies) {
+  struct Lie {
+    size_t at;
+    uint32_t value;
+    const char* message;
+  };
+  const size_t section = kFrameHeaderBytes;
+  const Lie lies[] = {
+      {section + 0, 256, "table 256"},
+      {section + 0, 0x00040005, "flags"},  // flag bit 2 of table 5
+      {section + 4, limits::kMaxDim + 1, "dim 4097"},
+      {section + 4, 0, "rows without values"},
+      {section + 8, 0xffffffff, "at most 4194304"},
+      {section + 8, limits::kMaxKeysPerSection, "claims"},
+      {section + 12, 1, "reserved"},
+      {section + 20, 0x7ff00000, "total is not finite"},
+      {section + 96, 5, "occurs twice"},
+      {section + 96 + 24 + 12, 1, "padding"},
+  };
+  for (const Lie& lie : lies) {
+    std::vector<std::byte> bytes = PushFrame();
+    std::memcpy(bytes.data() + lie.at, &lie.value, sizeof(lie.value));
+    const Result<FrameView> view = FrameView::Parse(bytes);
+    ASSERT_FALSE(view.ok()) << lie.message;
+    EXPECT_EQ(view.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(view.status().message(), HasSubstr(lie.message));
+  }
+}
+
+TEST(Frame, FlagsOfAnotherTypeAreRefused) {
+  // A reply's bytes under the header of a Pull: dim and counts do not belong there.
+  FrameHeader reply;
+  reply.type = FrameType::kPullReply;
+  const FrameBuilder::Section rows[] = {{.table = TableId(0), .rows = 1, .dim = 2}};
+  std::vector<std::byte> bytes = FrameBuilder(reply, rows).Finish();
+  FrameHeader pull;
+  const FrameBuilder::Section keys[] = {{.table = TableId(0), .keys = 1}};
+  const std::vector<std::byte> other = FrameBuilder(pull, keys).Finish();
+  ASSERT_EQ(other.size(), bytes.size());
+  std::memcpy(bytes.data(), other.data(), kFrameHeaderBytes);
+  EXPECT_THAT(FrameView::Parse(bytes).status().message(), HasSubstr("Pull with values"));
+}
+
+TEST(Frame, MicroBatchMustLieWithinItsStep) {
+  FrameHeader header = PushHeader();
+  for (auto [m, of] : {std::pair(4u, 4u), {0u, 0u}, {0u, limits::kMaxMicroBatchesPerStep + 1}}) {
+    header.micro_batch = MicroBatch(m);
+    header.micro_batches = of;
+    EXPECT_THAT(FrameView::Parse(FrameBuilder(header, {}).Finish()).status().message(),
+                HasSubstr("micro-batch"));
+  }
+  header = PushHeader();
+  header.learning_rate_factor = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(FrameView::Parse(FrameBuilder(header, {}).Finish()).status().message(),
+              HasSubstr("learning rate"));
+}
+
+// Random edits of legal frames, header copied from a legal one half of the time so that the body's
+// checks are reached; the views that come out are read to the last float (the sanitizers watch).
+TEST(Frame, RandomBytesNeverCrash) {
+  std::mt19937_64 random(20240601);
+  const std::vector<std::byte> whole = PushFrame();
+  size_t accepted = 0;
+  for (int round = 0; round < 200'000; ++round) {
+    std::vector<std::byte> bytes = whole;
+    const int edits = 1 + static_cast<int>(random() % 4);
+    for (int e = 0; e < edits; ++e) {
+      bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+    }
+    if (random() % 2 == 0) std::memcpy(bytes.data(), whole.data(), kFrameHeaderBytes);
+    if (random() % 8 == 0) bytes.resize(random() % (bytes.size() + 64));
+    const Result<FrameView> view = FrameView::Parse(bytes);
+    if (!view.ok()) continue;
+    ++accepted;
+    uint64_t sum = view->error_message().size();
+    for (const SectionView& section : view->sections()) {
+      for (uint64_t key : section.keys) sum += key;
+      for (float value : section.values) sum += value > 0;
+      for (float count : section.counts) sum += count > 0;
+    }
+    EXPECT_GE(sum, 0u);
+  }
+  EXPECT_GT(accepted, 1000u);  // edits of keys and values are legal
+}
+
+// The bytes of version 1, pinned: they may not change without a new version number.
+TEST(Frame, GoldenBytes) {
+  const std::vector<std::byte> bytes = PushFrame();
+  auto at = [&]<class T>(size_t offset, T) {
+    T value;
+    std::memcpy(&value, bytes.data() + offset, sizeof(value));
+    return value;
+  };
+  EXPECT_EQ(at(kMagicAt, uint32_t{}), 0x31504d45u);
+  EXPECT_EQ(at(kVersionAt, uint8_t{}), 1);
+  EXPECT_EQ(at(kTypeAt, uint8_t{}), 3);
+  EXPECT_EQ(at(kFlagsAt, uint16_t{}), 0);
+  EXPECT_EQ(at(8, uint64_t{}), 0x1122334455667788u);
+  EXPECT_EQ(at(16, uint64_t{}), 7u);
+  EXPECT_EQ(at(24, uint64_t{}), 3u);
+  EXPECT_EQ(at(32, uint64_t{}), 1234567890123u);
+  EXPECT_EQ(at(40, uint32_t{}), 2u);
+  EXPECT_EQ(at(44, uint32_t{}), 1u);
+  EXPECT_EQ(at(48, uint32_t{}), 4u);
+  EXPECT_EQ(at(kSectionsAt, uint32_t{}), 2u);
+  EXPECT_EQ(at(kLearningRateAt, float{}), 0.25f);
+  EXPECT_EQ(at(kErrorAt, uint32_t{}), 0u);
+  EXPECT_EQ(at(kBodyBytesAt, uint64_t{}), 136u);
+  EXPECT_EQ(at(kReservedAt, uint64_t{}), 0u);
+  EXPECT_EQ(at(kHashAt, uint64_t{}), 15612532961823699847u);
+}
+
+}  // namespace
+}  // namespace emporium

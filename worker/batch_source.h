@@ -46,13 +46,15 @@ struct StagePlan {
 // rows with labels.
 struct EvalBatch {
   PlannedBatch planned;
+  std::vector<int32_t> user;         // retrieval: user numbers [B]; the floors look their past up
   // Retrieval, ragged by user [B + 1]: the items to be found and the items that are left out of
   // the ranking.
   std::vector<int32_t> target_offset;
   std::vector<int32_t> target;       // item ids (0 .. items-1)
   std::vector<int32_t> masked_offset;
   std::vector<int32_t> masked;
-  // Value of each slice column for each sample: slice[c][b], an index into slice_names(c).
+  // Value of each slice column for each sample: slice[c][b], a code of that column
+  // (Dataset::text), c in the order of Evaluate::slice_column; -1 where the sample has none.
   std::vector<std::vector<int32_t>> slice;
 };
 

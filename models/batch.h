@@ -48,10 +48,19 @@ struct CandidateColumns {
   std::vector<float> log_q;        // [C] log of the expected number of draws; 0 for positives' own
   std::vector<uint8_t> sampled;    // [C] 1: in the softmax denominator as a negative of every row
 
+  // In-batch negatives. Only the model sees the popularity column, so their log q is its to make:
+  //   q(c) = (drawn > 0 ? exp(log_q[c]) : 0) + in_batch_draws * popularity(c) / popularity_total
+  // for every candidate with sampled = 1. `in_batch` is empty (and in_batch_draws 0) in a stage
+  // without them; log_q is 0 where only they could have brought the candidate (drawn = 0).
+  std::vector<uint8_t> in_batch;   // [C] 1: a positive of this micro-batch, so sampled = 1 too
+  float in_batch_draws = 0;        // pairs (row, positive) of the micro-batch
+  float drawn = 0;                 // draws (uniform, unigram, all) that log_q speaks of
+
   // Positives: pairs (row, candidate); row-major, `positive_offset` [B + 1].
   std::vector<int32_t> positive_offset;
   std::vector<int32_t> positive;   // index into item [C]
-  // Candidates that must not count as negatives of a row (its other positives, its past).
+  // Candidates that must not count as negatives of a row: its past, and when it has several
+  // positives, all of them. A row's own positive still stands in its own denominator.
   std::vector<int32_t> masked_offset;
   std::vector<int32_t> masked;     // index into item [C]
   // Ranking groups: candidates of a row with labels. Empty for the softmax.
@@ -64,6 +73,9 @@ struct CandidateColumns {
 };
 
 // A field of a pointwise sample, or context of a retrieval sample.
+//
+// DeepFM with a linear table: the fields of all features come first, then as many again, of the
+// same features in the same order, whose rows are those of the linear table.
 struct FieldColumn {
   std::string feature;
   RowLists rows;       // B lists; exactly one row each unless pooled

@@ -20,28 +20,19 @@
 #include "proto/ids.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "ps/row.h"
+#include "ps/slab.h"
 
 namespace emporium::ps {
-
-// Position of a row in a table's slabs; stable for the life of the row.
-using Slot = uint32_t;
-inline constexpr Slot kNoSlot = 0xffffffffu;
-
-// What a row consists of, in this order, all fp32 or 32-bit: the image that a checkpoint stores.
-struct RowLayout {
-  uint32_t dim = 0;          // weights
-  uint32_t state = 0;        // optimizer state floats
-  bool popularity = false;   // decayed count, valid as of `last_step`
-};
 
 // A row as checkpoint and tests see it.
 struct RowView {
   uint64_t key = 0;
   std::span<const float> weights;
   std::span<const float> state;
-  float popularity = 0;      // as of last_step
-  uint32_t last_step = 0;    // global step (monotonic over the stages) of the last update
-  uint32_t updates = 0;      // how many updates the row has had
+  float popularity = 0;    // as of last_step
+  uint32_t last_step = 0;  // global step (monotonic over the stages) of the last update
+  uint32_t updates = 0;    // how many updates the row has had
 };
 
 // The settings of a table, as the shard has worked them out of the job: an embedding table or a
@@ -50,15 +41,16 @@ struct TableSettings {
   TableId id;
   std::string name;
   uint32_t dim = 0;
-  uint64_t seed = 0;
+  uint64_t seed = 0;  // of initial values: made of the job's seed and the name
   spec::Optimizer optimizer;
   spec::Initializer initializer;
   bool popularity = false;
-  double half_life_steps = 0;   // 0: no decay
+  double half_life_steps = 0;  // 0: no decay
 };
 
 class Table {
  public:
+  // The settings have been validated with the job; `partitions` is a power of two.
   Table(const TableSettings& settings, uint32_t partitions, std::vector<PartitionId> owned);
   ~Table();
   Table(const Table&) = delete;
@@ -68,6 +60,9 @@ class Table {
   const RowLayout& layout() const;
   uint64_t rows() const;
   uint64_t bytes() const;  // of rows and index
+  // Whether the key lies in one of the table's partitions. Only such keys may be given a row; a
+  // peer's keys are to be asked about first.
+  bool Owns(uint64_t key) const;
 
   // The slot of each key, kNoSlot where there is none. Batched and prefetched; duplicates legal.
   void Find(std::span<const uint64_t> keys, std::span<Slot> slots) const;
@@ -75,21 +70,23 @@ class Table {
   void FindOrCreate(std::span<const uint64_t> keys, std::span<Slot> slots);
 
   // Copies weights [keys, dim] out; keys without a row give their initial value. `popularity`
-  // (empty or [keys]) is decayed to `step`.
+  // (empty or [keys]) is decayed to `step`; 0 for keys without a row, and in a table without the
+  // column.
   void Read(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
             std::span<float> weights, std::span<float> popularity) const;
   std::span<const float> Weights(Slot slot) const;
   uint64_t Key(Slot slot) const;
 
   // One optimizer update of each slot (distinct slots), with summed gradients [slots, dim] and
-  // added counts [slots] (or empty). `step` is the global step; `learning_rate_factor` multiplies
-  // the optimizer's own rate.
+  // added counts [slots] (or empty; of no effect without a popularity column). `step` is the global
+  // step; `learning_rate_factor` multiplies the optimizer's own rate.
   void Update(std::span<const Slot> slots, std::span<const float> gradients,
               std::span<const float> counts, uint32_t step, float learning_rate_factor);
 
   // Sets the weights of a key that has no row yet; a row that exists is left alone.
   void Assign(uint64_t key, std::span<const float> weights);
-  // Sets a whole row, as a checkpoint read it. DataLoss when the sizes do not fit the layout.
+  // Sets a whole row, as a checkpoint read it. DataLoss when the sizes do not fit the layout or the
+  // key is not the table's.
   Status Restore(const RowView& row);
 
   // Decayed number of positive sightings over the whole table (all shards have the same value):
@@ -97,7 +94,10 @@ class Table {
   double popularity_total(uint32_t step) const;
   void AddToTotal(double added, uint32_t step);
   // Total and the step that it is valid for, for checkpoints.
-  struct Total { double value = 0; uint32_t step = 0; };
+  struct Total {
+    double value = 0;
+    uint32_t step = 0;
+  };
   Total total() const;
   void RestoreTotal(Total total);
 

@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "cluster/verb.h"
+
+int main(int argc, char** argv) { return emporium::cluster::Dispatch(argc, argv); }

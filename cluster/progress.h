@@ -1,0 +1,43 @@
+// The progress line of a running job: a bar that is drawn again in place on a terminal, a line now
+// and then otherwise. One thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace emporium::cluster {
+
+// What is known of the stage in work.
+struct Progress {
+  std::string stage;  // "pretrain"; empty: nothing runs yet
+  std::string doing;  // "training", "validating", "writing a checkpoint", ...
+  uint64_t done = 0;  // steps or chunks
+  uint64_t total = 0;
+  uint64_t samples = 0;  // of the stage so far
+  double samples_per_second = 0;
+  double loss = 0;
+  bool has_loss = false;
+};
+
+class ProgressPrinter {
+ public:
+  // `terminal`: draw in place. `width`: columns of the terminal.
+  ProgressPrinter(bool terminal, int width);
+  // Shows the state at `now_ms`; prints only when something is new and, off a terminal, not more
+  // often than every 5 s for the same stage.
+  void Show(const Progress& progress, int64_t now_ms);
+  // Ends the line that is drawn, so that other output starts on one of its own.
+  void EndLine();
+
+ private:
+  bool terminal_;
+  int width_;
+  bool drawn_ = false;
+  std::string last_stage_;
+  int64_t last_ms_ = -1'000'000;
+};
+
+// "pretrain [#####.....] 52% 1,234/2,345 steps  98.7 k samples  4.1 k/s  loss 5.123  0:42 left"
+std::string FormatProgress(const Progress& progress, int bar_width);
+
+}  // namespace emporium::cluster

@@ -36,5 +36,7 @@ inline constexpr int64_t kHeartbeatMs = 500;
 inline constexpr int64_t kLeaseMs = 3'000;
 inline constexpr uint32_t kMaxNodes = 8192;
 inline constexpr uint32_t kMaxControlMessageBytes = 64u << 20;
+// Each node holds its await open and now and then a second call; people look at the status.
+inline constexpr uint32_t kMaxControlConnections = 2 * kMaxNodes + 64;
 
 }  // namespace emporium::limits

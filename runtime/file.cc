@@ -1,0 +1,196 @@
+#include "runtime/file.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+namespace emporium::runtime {
+namespace {
+
+Status SystemError(const std::string& what, const std::string& path, int error) {
+  std::string message = path + ": cannot " + what + ": " + std::strerror(error);
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return ResourceExhausted(message + "; make room there, or choose another directory");
+    case EMFILE:
+    case ENFILE:
+      return ResourceExhausted(message + "; raise the limit of open files (ulimit -n)");
+    case ENOENT:
+    case ENOTDIR:
+      return NotFound(message);
+    default:
+      return Unavailable(message);
+  }
+}
+
+// A file descriptor that is closed when it goes out of scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  // Closes now; 0 or the error, since a full disk may be reported only here.
+  int Close() {
+    const int fd = fd_;
+    fd_ = -1;
+    return ::close(fd) == 0 ? 0 : errno;
+  }
+
+ private:
+  int fd_;
+};
+
+Status SyncPath(const std::string& path, int flags) {
+  Descriptor file(::open(path.c_str(), flags | O_CLOEXEC));
+  if (file.get() < 0) return SystemError("open", path, errno);
+  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  return Status::Ok();
+}
+
+Status WriteAndSync(const std::string& path, std::string_view bytes) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (file.get() < 0) return SystemError("create", path, errno);
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("write", path, errno);
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  if (::fsync(file.get()) != 0) return SystemError("sync", path, errno);
+  if (const int error = file.Close(); error != 0) return SystemError("close", path, error);
+  return Status::Ok();
+}
+
+std::string DirectoryOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+// SHA-256 of bytes that come in pieces.
+class Hasher {
+ public:
+  Hasher() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+    EMPORIUM_CHECK(
+        context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1,
+        "OpenSSL has SHA-256");
+  }
+  void Add(const void* bytes, size_t size) {
+    EMPORIUM_CHECK(EVP_DigestUpdate(context_.get(), bytes, size) == 1, "SHA-256 takes any bytes");
+  }
+  std::string Hex() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned int size = 0;
+    EMPORIUM_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1,
+                   "SHA-256 ends once");
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(size_t{2} * size);
+    for (unsigned int i = 0; i < size; ++i) {
+      hex.push_back(kDigits[digest[i] >> 4]);
+      hex.push_back(kDigits[digest[i] & 15]);
+    }
+    return hex;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+// Calls `take(bytes, size)` for each piece of the file.
+template <class Take>
+Status ReadPieces(const std::string& path, const Take& take) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return SystemError("open", path, errno);
+  std::vector<char> piece(size_t{1} << 18);
+  while (true) {
+    const ssize_t size = ::read(file.get(), piece.data(), piece.size());
+    if (size == 0) return Status::Ok();
+    if (size < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("read", path, errno);
+    }
+    take(piece.data(), static_cast<size_t>(size));
+  }
+}
+
+}  // namespace
+
+Status WriteFileDurably(const std::string& path, std::string_view bytes) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  Status status = WriteAndSync(temporary, bytes);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = SystemError("rename " + temporary + " to it", path, errno);
+  }
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());
+    return status;
+  }
+  return FsyncDir(DirectoryOf(path));
+}
+
+Status FsyncFile(const std::string& path) { return SyncPath(path, O_RDONLY); }
+
+Status FsyncDir(const std::string& path) { return SyncPath(path, O_RDONLY | O_DIRECTORY); }
+
+Status RenameDurably(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    return SystemError("rename to " + to, from, errno);
+  }
+  return FsyncDir(DirectoryOf(to));
+}
+
+Result<std::string> ReadFile(const std::string& path) {
+  std::string content;
+  EMPORIUM_RETURN_IF_ERROR(ReadPieces(
+      path, [&content](const char* bytes, size_t size) { content.append(bytes, size); }));
+  return content;
+}
+
+Result<std::string> Sha256OfFile(const std::string& path) {
+  Hasher hasher;
+  EMPORIUM_RETURN_IF_ERROR(
+      ReadPieces(path, [&hasher](const char* bytes, size_t size) { hasher.Add(bytes, size); }));
+  return hasher.Hex();
+}
+
+std::string Sha256(std::string_view bytes) {
+  Hasher hasher;
+  hasher.Add(bytes.data(), bytes.size());
+  return hasher.Hex();
+}
+
+Status MakeDirs(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return SystemError("make the directory", path, error.value());
+  return Status::Ok();
+}
+
+Result<std::vector<std::string>> Glob(const std::string& pattern) {
+  glob_t found{};
+  const int error = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &found);
+  const std::unique_ptr<glob_t, decltype(&::globfree)> release(&found, &::globfree);
+  if (error == GLOB_NOMATCH) return std::vector<std::string>();
+  if (error != 0) {
+    return Unavailable(pattern + ": cannot list the files that match: a directory is unreadable");
+  }
+  return std::vector<std::string>(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+}
+
+}  // namespace emporium::runtime

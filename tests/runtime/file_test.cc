@@ -1,0 +1,82 @@
+#include "runtime/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+namespace emporium::runtime {
+namespace {
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = testing::TempDir() + "/emporium_file_test." + std::to_string(::getpid());
+    std::filesystem::remove_all(dir_);
+    ASSERT_TRUE(MakeDirs(dir_ + "/a/b").ok());
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  size_t Entries() const {
+    return std::distance(std::filesystem::directory_iterator(dir_),
+                         std::filesystem::directory_iterator());
+  }
+  std::string dir_;
+};
+
+TEST_F(FileTest, WritesWholeFilesAndReadsThemBack) {
+  const std::string path = dir_ + "/file";
+  for (size_t size : {size_t{0}, size_t{1}, size_t{1} << 18, (size_t{1} << 20) + 3}) {
+    std::string bytes(size, 'x');
+    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 7);
+    ASSERT_TRUE(WriteFileDurably(path, bytes).ok());
+    auto read = ReadFile(path);
+    ASSERT_TRUE(read.ok());
+    EXPECT_EQ(*read, bytes);
+    EXPECT_EQ(*Sha256OfFile(path), Sha256(bytes));
+  }
+  EXPECT_EQ(Entries(), 2u);  // a/ and the file; nothing temporary
+}
+
+TEST_F(FileTest, Sha256IsTheStandards) {
+  EXPECT_EQ(Sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+TEST_F(FileTest, FailuresNameThePathAndLeaveNothing) {
+  const Status missing = WriteFileDurably(dir_ + "/none/file", "x");
+  EXPECT_EQ(missing.code(), StatusCode::kNotFound);
+  EXPECT_NE(missing.message().find(dir_ + "/none/file"), std::string::npos);
+  // A directory of the target's name cannot be replaced: the temporary file goes away again.
+  EXPECT_FALSE(WriteFileDurably(dir_ + "/a", "x").ok());
+  EXPECT_EQ(Entries(), 1u);
+  EXPECT_EQ(ReadFile(dir_ + "/none").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(Sha256OfFile(dir_ + "/none").status().code(), StatusCode::kNotFound);
+  EXPECT_FALSE(MakeDirs("/dev/null/x").ok());
+  EXPECT_FALSE(RenameDurably(dir_ + "/none", dir_ + "/other").ok());
+  EXPECT_FALSE(FsyncFile(dir_ + "/none").ok());
+}
+
+TEST_F(FileTest, FullDiskIsResourceExhausted) {
+  const std::string link = dir_ + "/full.tmp." + std::to_string(::getpid());
+  ASSERT_EQ(::symlink("/dev/full", link.c_str()), 0);
+  const Status status = WriteFileDurably(dir_ + "/full", "x");
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << status.ToString();
+  EXPECT_EQ(Entries(), 1u);
+}
+
+TEST_F(FileTest, RenamesAndLists) {
+  for (const char* name : {"/c.csv", "/a.csv", "/b.txt"}) {
+    ASSERT_TRUE(WriteFileDurably(dir_ + name, name).ok());
+  }
+  ASSERT_TRUE(RenameDurably(dir_ + "/b.txt", dir_ + "/b.csv").ok());
+  auto found = Glob(dir_ + "/*.csv");
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(*found, (std::vector<std::string>{dir_ + "/a.csv", dir_ + "/b.csv", dir_ + "/c.csv"}));
+  EXPECT_TRUE(Glob(dir_ + "/*.none")->empty());
+  EXPECT_TRUE(FsyncDir(dir_).ok());
+  EXPECT_TRUE(FsyncFile(dir_ + "/a.csv").ok());
+}
+
+}  // namespace
+}  // namespace emporium::runtime

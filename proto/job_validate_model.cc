@@ -1,0 +1,278 @@
+// ValidateJob: the model's options against tables, features and data. Contract in
+// proto/job_file.h. What only the model's own code can know is said by CreateModel.
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "proto/job_validate.h"
+
+namespace emporium::validate {
+namespace {
+
+constexpr double kHuge = std::numeric_limits<float>::max();
+
+std::vector<std::string> FeatureNames(const spec::Job& job) {
+  std::vector<std::string> names;
+  for (const spec::Feature& feature : job.feature()) {
+    names.push_back(feature.name());
+  }
+  return names;
+}
+
+// The feature that an option names, or null after a complaint.
+const spec::Feature* Referred(const std::string& name, const std::string& field, Checker* check) {
+  const spec::Feature* feature = check->FindFeature(name);
+  if (feature == nullptr) {
+    check->Add(field, "there is no feature \"" + name + "\"",
+               Checker::Suggest(name, FeatureNames(check->job()), "declare the feature"));
+  }
+  return feature;
+}
+
+void ExpectSource(const spec::Feature& feature, spec::FeatureSource source,
+                  const std::string& field, Checker* check) {
+  check->Expect(
+      feature.source() == source, field,
+      "feature \"" + feature.name() + "\" has source " + spec::FeatureSource_Name(feature.source()),
+      "name a feature with source " + spec::FeatureSource_Name(source));
+}
+
+void ExpectText(const spec::Feature& feature, const std::string& field, Checker* check) {
+  const spec::Column* column = check->ColumnOf(feature);
+  check->Expect(column == nullptr || column->type() == spec::TEXT, field,
+                "feature \"" + feature.name() + "\" is not over a TEXT column",
+                "declare its column with type TEXT");
+}
+
+void ExpectDim(const spec::Feature& feature, uint32_t dim, const std::string& of,
+               const std::string& field, Checker* check) {
+  const spec::Table* table = check->FindTable(feature.table());
+  if (table != nullptr && dim != 0 && table->dim() != dim) {
+    check->Add(field,
+               "table \"" + table->name() + "\" has dim " + std::to_string(table->dim()) + ", " +
+                   of + " has " + std::to_string(dim),
+               "give both tables the same dim");
+  }
+}
+
+template <class Edges>
+void CheckEdges(const Edges& edges, const std::string& field, Checker* check) {
+  const bool ascending = std::adjacent_find(edges.begin(), edges.end(), [](float a, float b) {
+                           return !(a < b);
+                         }) == edges.end();
+  check->Expect(ascending && (edges.empty() || edges[0] > 0), field,
+                "edges do not ascend from above 0", "give edges such as 1, 7, 30");
+}
+
+// An item's id feature: returns the width of its rows, 0 when unknown.
+uint32_t CheckItemFeature(const spec::TwoTower& tower, Checker* check) {
+  const std::string field = "model.two_tower.item_feature";
+  const spec::Data& data = check->job().data();
+  if (tower.item_feature().empty()) {
+    check->Missing(field, "name the feature that gives an item's own row");
+    return 0;
+  }
+  const spec::Feature* feature = Referred(tower.item_feature(), field, check);
+  if (feature == nullptr) {
+    return 0;
+  }
+  const std::string& key =
+      feature->source() == spec::ITEM ? data.items_key_column() : data.item_column();
+  check->Expect(feature->source() != spec::HISTORY && feature->column() == key, field,
+                "feature \"" + feature->name() + "\" is not over the item's id",
+                "use source ROW over data.item_column, or ITEM over data.items_key_column");
+  const spec::Table* table = check->FindTable(feature->table());
+  return table == nullptr ? 0 : table->dim();
+}
+
+void CheckTitleAndAction(const spec::TwoTower& tower, uint32_t item_dim, Checker* check) {
+  const std::string path = "model.two_tower.";
+  const spec::Feature* title = nullptr;
+  if (tower.has_title_feature()) {
+    title = Referred(tower.title_feature(), path + "title_feature", check);
+    if (title != nullptr) {
+      ExpectSource(*title, spec::ITEM, path + "title_feature", check);
+      ExpectText(*title, path + "title_feature", check);
+      ExpectDim(*title, item_dim, "the item's table", path + "title_feature", check);
+    }
+  }
+  if (tower.has_action_feature()) {
+    const spec::Feature* action = Referred(tower.action_feature(), path + "action_feature", check);
+    if (action != nullptr) {
+      ExpectSource(*action, spec::HISTORY, path + "action_feature", check);
+    }
+  }
+  if (tower.has_query_feature()) {
+    const spec::Feature* query = Referred(tower.query_feature(), path + "query_feature", check);
+    if (query != nullptr) {
+      ExpectSource(*query, spec::HISTORY, path + "query_feature", check);
+      ExpectText(*query, path + "query_feature", check);
+      check->Expect(title != nullptr && title->table() == query->table(), path + "query_feature",
+                    "search words do not share the title's table",
+                    "set title_feature, and give both features the same table");
+    }
+  }
+}
+
+void CheckUserTower(const spec::TwoTower& tower, uint32_t item_dim, Checker* check) {
+  const spec::UserTower& user = tower.user_tower();
+  const std::string path = "model.two_tower.user_tower";
+  switch (user.kind_case()) {
+    case spec::UserTower::kTransformer: {
+      const spec::Transformer& t = user.transformer();
+      check->ExpectRange(t.layers(), 1, 64, path + ".transformer.layers");
+      check->ExpectRange(t.width(), 1, 4096, path + ".transformer.width");
+      check->ExpectRange(t.feed_forward(), 1, 65536, path + ".transformer.feed_forward");
+      check->ExpectProbability(t.dropout(), path + ".transformer.dropout");
+      check->Expect(t.heads() > 0 && t.width() % t.heads() == 0, path + ".transformer.heads",
+                    "width " + std::to_string(t.width()) + " is not a multiple of the heads",
+                    "give heads that divide the width");
+      CheckEdges(t.gap_edges_days(), path + ".transformer.gap_edges_days", check);
+      const bool plain = tower.item_tower().kind_case() != spec::ItemTower::kResidual;
+      check->Expect(!plain || item_dim == 0 || item_dim == t.width(), path + ".transformer.width",
+                    "differs from the item table's dim " + std::to_string(item_dim) +
+                        ", which a plain item tower keeps",
+                    "make them equal, or use item_tower { residual {} }");
+      break;
+    }
+    case spec::UserTower::kAgePooling:
+      CheckEdges(user.age_pooling().age_edges_days(), path + ".age_pooling.age_edges_days", check);
+      check->ExpectRange(user.age_pooling().max_count(), 1, 1e6, path + ".age_pooling.max_count");
+      break;
+    case spec::UserTower::KIND_NOT_SET:
+      check->Missing(path, "name one: transformer {} or age_pooling {}");
+      break;
+  }
+  check->ExpectProbability(user.history_dropout(), path + ".history_dropout");
+  check->ExpectProbability(user.user_dropout(), path + ".user_dropout");
+  if (tower.item_tower().has_residual()) {
+    const spec::ItemTower::Residual& residual = tower.item_tower().residual();
+    check->ExpectRange(residual.blocks(), 0, 64, "model.two_tower.item_tower.residual.blocks");
+    check->ExpectRange(residual.multiple(), 1, 64, "model.two_tower.item_tower.residual.multiple");
+  }
+}
+
+void CheckContext(const spec::ContextTower& context, Checker* check) {
+  const std::string path = "model.two_tower.context";
+  if (context.feature_size() == 0) {
+    check->Missing(path + ".feature", "name the ROW features that it reads, or remove context");
+  }
+  check->ExpectRange(context.hidden(), 1, 65536, path + ".hidden");
+  for (int i = 0; i < context.feature_size(); ++i) {
+    const std::string field = At(path + ".feature", i);
+    const spec::Feature* feature = Referred(context.feature(i), field, check);
+    if (feature != nullptr) {
+      ExpectSource(*feature, spec::ROW, field, check);
+      check->Expect(feature->has_table(), field, "feature \"" + feature->name() + "\" has no table",
+                    "give it a table");
+    }
+  }
+}
+
+void CheckPopularity(const spec::PopularityLogit& popularity, Checker* check) {
+  const std::string path = "model.two_tower.popularity";
+  if (popularity.counter_size() == 0) {
+    check->Missing(path + ".counter",
+                   "give counters such as counter { window_days: 30 }, or remove popularity");
+  }
+  for (int i = 0; i < popularity.counter_size(); ++i) {
+    const spec::PopularityLogit::Counter& counter = popularity.counter(i);
+    const std::string field = At(path + ".counter", i);
+    switch (counter.kind_case()) {
+      case spec::PopularityLogit::Counter::kWindowDays:
+        check->Expect(counter.window_days() > 0 && counter.window_days() < kHuge,
+                      field + ".window_days", "is not a number of days above 0",
+                      "give the window's length in days");
+        break;
+      case spec::PopularityLogit::Counter::kHalfLifeDays:
+        check->Expect(counter.half_life_days() > 0 && counter.half_life_days() < kHuge,
+                      field + ".half_life_days", "is not a number of days above 0",
+                      "give the half-life in days");
+        break;
+      case spec::PopularityLogit::Counter::KIND_NOT_SET:
+        check->Missing(field, "set window_days or half_life_days");
+        break;
+    }
+  }
+}
+
+void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
+  const spec::Data& data = check->job().data();
+  const auto needs = [&](bool there, const std::string& field, const std::string& why) {
+    check->Expect(there, field, "a two_tower model needs it: " + why, "set " + field);
+  };
+  needs(data.has_user_column(), "data.user_column", "whose history it is");
+  needs(data.has_item_column(), "data.item_column", "what is recommended");
+  needs(data.has_time_column(), "data.time_column", "what lies before what");
+  needs(data.has_history(), "data.history", "its user tower reads the past");
+  const uint32_t item_dim = CheckItemFeature(tower, check);
+  CheckTitleAndAction(tower, item_dim, check);
+  CheckUserTower(tower, item_dim, check);
+  check->Expect(tower.initial_scale() >= 0.01F && tower.initial_scale() <= 100.0F,
+                "model.two_tower.initial_scale", "is outside 0.01 to 100", "give a value inside");
+  if (tower.has_context()) {
+    CheckContext(tower.context(), check);
+  }
+  if (tower.has_popularity()) {
+    CheckPopularity(tower.popularity(), check);
+  }
+}
+
+void CheckDeepFm(const spec::DeepFm& deepfm, Checker* check) {
+  const spec::Job& job = check->job();
+  const std::string path = "model.deepfm";
+  std::vector<const spec::Feature*> used;
+  for (int i = 0; i < deepfm.feature_size(); ++i) {
+    const std::string field = At(path + ".feature", i);
+    const spec::Feature* feature = Referred(deepfm.feature(i), field, check);
+    if (feature != nullptr) {
+      ExpectSource(*feature, spec::ROW, field, check);
+      used.push_back(feature);
+    }
+  }
+  for (int i = 0; deepfm.feature_size() == 0 && i < job.feature_size(); ++i) {
+    if (job.feature(i).source() == spec::ROW) {
+      used.push_back(&job.feature(i));
+    }
+  }
+  check->Expect(!used.empty(), path, "no feature enters the model", "declare ROW features");
+  uint32_t dim = 0;
+  for (const spec::Feature* feature : used) {
+    const spec::Table* table = check->FindTable(feature->table());
+    if (table != nullptr) {
+      ExpectDim(*feature, dim, "an earlier feature's table", path, check);
+      dim = table->dim();
+    }
+  }
+  if (deepfm.has_linear_table()) {
+    const spec::Table* linear = check->FindTable(deepfm.linear_table());
+    check->Expect(linear != nullptr && linear->dim() == 1, path + ".linear_table",
+                  "\"" + deepfm.linear_table() + "\" is not a table with dim 1",
+                  "declare a table with this name and dim: 1");
+  }
+  check->Expect(deepfm.has_linear_table() || deepfm.fm() || deepfm.hidden_size() > 0, path,
+                "linear, fm and MLP parts are all off", "switch one on");
+  for (int i = 0; i < deepfm.hidden_size(); ++i) {
+    check->ExpectRange(deepfm.hidden(i), 1, 65536, At(path + ".hidden", i));
+  }
+  check->ExpectProbability(deepfm.dropout(), path + ".dropout");
+}
+
+}  // namespace
+
+void CheckModel(Checker* check) {
+  const spec::Model& model = check->job().model();
+  switch (model.kind_case()) {
+    case spec::Model::kTwoTower:
+      CheckTwoTower(model.two_tower(), check);
+      return;
+    case spec::Model::kDeepfm:
+      CheckDeepFm(model.deepfm(), check);
+      return;
+    case spec::Model::KIND_NOT_SET:
+      check->Missing("model", "name one: model { two_tower { ... } } or model { deepfm { ... } }");
+      return;
+  }
+}
+
+}  // namespace emporium::validate

@@ -1,0 +1,265 @@
+// Every complaint of ValidateJob: one change to a valid job each, and the line that it must cause.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ostream>
+
+#include "proto/job_file.h"
+#include "tests/proto/job_samples.h"
+
+namespace emporium {
+namespace {
+
+using testing::ComplaintsOf;
+using testing::DeepFmJob;
+using testing::Replaced;
+using testing::TwoTowerJob;
+
+struct Case {
+  const char* from;
+  const char* to;
+  const char* expected;  // part of one of the complaints
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.from << " -> " << c.to; }
+
+class ValidateTwoTower : public ::testing::TestWithParam<Case> {};
+class ValidateDeepFm : public ::testing::TestWithParam<Case> {};
+
+void ExpectComplaint(const std::string& job, const Case& c) {
+  EXPECT_THAT(ComplaintsOf(Replaced(job, c.from, c.to)),
+              ::testing::Contains(::testing::HasSubstr(c.expected)));
+}
+
+TEST_P(ValidateTwoTower, Complains) { ExpectComplaint(TwoTowerJob(), GetParam()); }
+TEST_P(ValidateDeepFm, Complains) { ExpectComplaint(DeepFmJob(), GetParam()); }
+
+constexpr Case kTables[] = {
+    {"name: \"shop\"", "", "job:1: name: is missing; give a name"},
+    {"  dim: 16", "  ", "job:2: table[0].dim: is missing; give the number of weights"},
+    {"dim: 16", "dim: 0", "job:4: table[0].dim: 0 is outside 1 to 4096; give a value inside"},
+    {"dim: 16", "dim: 4097", "table[0].dim: 4097 is outside 1 to 4096"},
+    {"dim: 16", "dim: 16 element_type: FP16",
+     "table[0].element_type: FP16 is not supported yet; use FP32"},
+    {"  optimizer { adagrad {} }", "  ", "job:2: table[0].optimizer: is missing; name one: adag"},
+    {"optimizer { adagrad {} }", "optimizer {}", "job:5: table[0].optimizer: is missing"},
+    {"adagrad {}", "adagrad { learning_rate: 0 }",
+     "table[0].optimizer.adagrad.learning_rate: is not a number above 0; give a rate"},
+    {"adagrad {}", "adagrad { epsilon: 0 }", "table[0].optimizer.adagrad.epsilon: is not a num"},
+    {"adagrad {}", "adagrad { l2: -1 }", "adagrad.l2: -1 is below 0; give at least 0"},
+    {"adagrad {}", "adagrad { l2: nan }", "adagrad.l2: is not a finite number; give a finite"},
+    {"adagrad {}", "adam { beta1: 1 }", "adam.beta1: 1 is not in [0, 1); give at least 0"},
+    {"adagrad {}", "adamw { weight_decay: -0.5 }", "adamw.weight_decay: -0.5 is below 0"},
+    {"adagrad {}", "momentum { momentum: 1.5 }", "momentum.momentum: 1.5 is not in [0, 1)"},
+    {"adagrad {}", "sgd { learning_rate: inf }", "sgd.learning_rate: is not a number above 0"},
+    {"adagrad {}", "ftrl { alpha: -1 }", "ftrl.alpha: is not a number above 0"},
+    {"popularity {}", "initializer {}", "table[0].initializer: is missing; name one: zeros {}"},
+    {"popularity {}", "initializer { uniform { low: 1 high: 1 } }",
+     "table[0].initializer.uniform: low is not below high; give low < high"},
+    {"popularity {}", "initializer { normal { stddev: -1 } }", "normal.stddev: -1 is below 0"},
+    {"popularity {}", "popularity { half_life_steps: -2 }",
+     "table[0].popularity.half_life_steps: -2 is below 0"},
+    {"name: \"word\"", "name: \"item\"", "table[1].name: \"item\" is the name of an earlier one"},
+    {"name: \"rest\"", "name: \"word\"", "dense[0].name: \"word\" is the name of an earlier one"},
+    {"optimizer { adamw {} }", "", "dense[0].optimizer: is missing"},
+    {"optimizer { adamw {} }", "optimizer { adamw {} } chunk_floats: 0",
+     "dense[0].chunk_floats: 0 is outside 1 to 4096"},
+    {"data {", "dense { name: \"late\" optimizer { sgd {} } } data {",
+     "dense[1]: an earlier group without `parameter` takes every parameter; put the group"},
+    {"cluster {", "mode: ASYNC cluster {", "mode: ASYNC is not supported yet; use SYNC"},
+    {"cluster {", "checkpoint { keep: 1 } cluster {", "checkpoint.keep: 1 is outside 2 to"},
+    {"partitions: 1024", "partitions: 1000", "cluster.partitions: 1000 is not a power of two"},
+    {"partitions: 1024", "partitions: 131072", "cluster.partitions: 131072 is not a power of"},
+    {"partitions: 1024", "partitions: 4 servers: 5",
+     "cluster: 5 shards are more than the 4 that are possible; ask for fewer"},
+    {"partitions: 1024", "workers: 0", "cluster.workers: 0 is outside 1 to 8192"},
+    {"partitions: 1024", "lanes: 0", "cluster.lanes: 0 is outside"},
+};
+INSTANTIATE_TEST_SUITE_P(Tables, ValidateTwoTower, ::testing::ValuesIn(kTables));
+
+constexpr Case kData[] = {
+    {"file: \"events.csv\"", "", "data.events.file: is missing; name the files"},
+    {"file: \"events.csv\"", "file: \"events.parquet\" format: PARQUET",
+     "data.events.format: PARQUET is not supported yet; use CSV or TSV"},
+    {"column { name: \"item\" }", "column { name: \"user\" }",
+     "data.events.column[1].name: \"user\" is declared twice; declare each column once"},
+    {"column { name: \"item\" }", "column {}", "data.events.column[1].name: is missing; give the"},
+    {"column { name: \"item\" }", "column { name: \"itm\" }",
+     "job:30: data.item_column: \"item\" is not a column of data.events; did you mean \"itm\"?"},
+    {"column { name: \"time\" type: INT }", "column { name: \"time\" }",
+     "data.time_column: \"time\" is a STRING column; declare it with type INT or FLOAT"},
+    {"items_key_column: \"id\"", "", "data.items_key_column: is missing; name the column"},
+    {"items_title_column: \"title\"", "items_title_column: \"name\"",
+     "data.items_title_column: \"name\" is not a column of data.items"},
+    {"last_days { test_days: 30 validation_days: 30 }", "", "data.split: is missing; name one"},
+    {"test_days: 30", "test_days: -1",
+     "data.split.last_days.test_days: is not a number of days above 0"},
+    {"last_days { test_days: 30 validation_days: 30 }", "files {}",
+     "data.split.files: names no file; set test_file"},
+    {"time_column: \"time\"", "", "data.split.last_days: needs the time of events; set data.time"},
+    {"time_column: \"time\"", "", "data.history: needs to know whose past it is, and when"},
+    {"user_column: \"user\"", "", "data.user_column: a two_tower model needs it: whose history"},
+    {"item_column: \"item\"", "", "data.item_column: a two_tower model needs it"},
+    {"max_length: 50", "max_length: 1025", "data.history.max_length: 1025 is outside 1 to 1024"},
+    {"max_length: 50", "min_length: 60", "data.history.min_length: is above max_length"},
+    {"max_length: 50", "lag_seconds: -1", "data.history.lag_seconds: -1 is below 0"},
+    {"history { max_length: 50 }", "", "feature[2].source: the data has no history; set data.h"},
+    {"history { max_length: 50 }", "max_bad_fraction: 2",
+     "data.max_bad_fraction: 2 is outside 0 to 1"},
+    {"name: \"id\" column: \"item\" table", "name: \"id\" table",
+     "job:37: feature[0].column: is missing; name the column that it reads"},
+    {"column: \"item\" table", "column: \"itme\" table",
+     "feature[0].column: \"itme\" is not a column of data.events; did you mean \"item\"?"},
+    {"column: \"item\" table: \"item\"", "column: \"item\" table: \"itm\"",
+     "feature[0].table: there is no table \"itm\"; did you mean \"item\"?"},
+    {"column: \"item\" table: \"item\"", "column: \"item\"", "feature[0].table: is missing"},
+    {"name: \"price\" column: \"price\"", "name: \"price\" column: \"price\" table: \"item\"",
+     "feature[5].table: a FLOAT column is a dense input and has no rows; remove the table"},
+    {"name: \"price\" column: \"price\"", "name: \"price\" column: \"price\" source: HISTORY",
+     "feature[5].source: a dense input of source HISTORY is not supported yet; use source ROW"},
+    {"table: \"item\" }", "table: \"item\" hashing: IDENTITY }",
+     "feature[0].hashing: IDENTITY needs whole numbers; use HASH, or an INT column"},
+    {"table: \"item\" }", "table: \"item\" max_length: 0 }", "feature[0].max_length: 0 is outside"},
+    {"name: \"title\" column", "name: \"id\" column",
+     "feature[1].name: \"id\" is the name of an earlier one; give each its own name"},
+};
+INSTANTIATE_TEST_SUITE_P(Data, ValidateTwoTower, ::testing::ValuesIn(kData));
+
+constexpr Case kModel[] = {
+    {"item_feature: \"id\"", "", "job:44: model.two_tower.item_feature: is missing; name the f"},
+    {"item_feature: \"id\"", "item_feature: \"ib\"",
+     "model.two_tower.item_feature: there is no feature \"ib\"; did you mean \"id\"?"},
+    {"item_feature: \"id\"", "item_feature: \"context\"",
+     "model.two_tower.item_feature: feature \"context\" is not over the item's id"},
+    {"title_feature: \"title\"", "title_feature: \"words\"",
+     "model.two_tower.title_feature: feature \"words\" has source HISTORY; name a feature with"},
+    {"title_feature: \"title\"", "title_feature: \"id\"",
+     "model.two_tower.title_feature: feature \"id\" is not over a TEXT column; declare its"},
+    {"  name: \"word\"\n  dim: 16", "  name: \"word\"\n  dim: 8",
+     "model.two_tower.title_feature: table \"word\" has dim 8, the item's table has 16"},
+    {"action_feature: \"action\"", "action_feature: \"id\"",
+     "model.two_tower.action_feature: feature \"id\" has source ROW; name a feature with source"},
+    {"title_feature: \"title\"", "", "query_feature: search words do not share the title's table"},
+    {"heads: 2", "heads: 3", "transformer.heads: width 16 is not a multiple of the heads"},
+    {"heads: 2", "heads: 2 layers: 0", "transformer.layers: 0 is outside 1 to 64"},
+    {"heads: 2", "heads: 2 dropout: 1", "transformer.dropout: 1 is not in [0, 1)"},
+    {"[1, 7, 30]", "[1, 7, 7]", "gap_edges_days: edges do not ascend from above 0"},
+    {"width: 16", "width: 32",
+     "transformer.width: differs from the item table's dim 16, which a plain item tower keeps"},
+    {"user_tower { transformer { width: 16 heads: 2 gap_edges_days: [1, 7, 30] } }", "",
+     "model.two_tower.user_tower: is missing; name one: transformer {} or age_pooling {}"},
+    {"transformer { width: 16 heads: 2 gap_edges_days: [1, 7, 30] }",
+     "age_pooling { age_edges_days: [0, 1] }", "age_pooling.age_edges_days: edges do not ascend"},
+    {"context { feature: \"context\" }", "context {}", "model.two_tower.context.feature: is mis"},
+    {"context { feature: \"context\" }", "context { feature: \"price\" }",
+     "model.two_tower.context.feature[0]: feature \"price\" has no table; give it a table"},
+    {"counter { window_days: 30 }", "counter { window_days: 0 }",
+     "popularity.counter[0].window_days: is not a number of days above 0"},
+    {"counter { window_days: 30 }", "counter {}", "popularity.counter[0]: is missing; set window"},
+    {"counter { half_life_days: 7 }", "counter { half_life_days: -7 }",
+     "popularity.counter[1].half_life_days: is not a number of days above 0"},
+    {"title_feature: \"title\"", "title_feature: \"title\" initial_scale: 0",
+     "model.two_tower.initial_scale: is outside 0.01 to 100"},
+};
+INSTANTIATE_TEST_SUITE_P(Model, ValidateTwoTower, ::testing::ValuesIn(kModel));
+
+constexpr Case kStages[] = {
+    {"name: \"finetune\"", "name: \"pretrain\"", "stage[1].name: \"pretrain\" is the name of an"},
+    {"export {}", "", "stage[3]: is missing; name one: train {}, evaluate {} or export {}"},
+    {"  popularity {}\n", "\n",
+     "stage[0].train.sampled_softmax.log_q: in_batch negatives need the item's popularity, which "
+     "table \"item\" does not keep; add popularity {} to the table, or set log_q: false"},
+    {"negatives { in_batch {} } negatives { uniform { count: 64 } }", "",
+     "stage[0].train.sampled_softmax.negatives: is missing; add negatives"},
+    {"in_batch {}", "all {}", "negatives[0]: all {} leaves nothing for other negatives; use it"},
+    {"in_batch {}", "", "sampled_softmax.negatives[0]: is missing; name one: in_batch {}"},
+    {"uniform { count: 64 }", "uniform { count: 0 }", "negatives[1].uniform.count: 0 is outside"},
+    {"ranking { negatives { unigram { count: 8 } } }", "",
+     "stage[1].train: is missing; name a loss: sampled_softmax {}"},
+    {"ranking { negatives { unigram { count: 8 } } }", "ranking {}",
+     "stage[1].train.ranking.negatives: is missing; without data.label_column"},
+    {"ranking { negatives { unigram { count: 8 } } }", "pointwise {}",
+     "stage[1].train.pointwise: a two_tower model has no pointwise loss; use sampled_softmax"},
+    {"validate_every_epochs: 1", "", "stage[0].train.early_stop: there is no validation to judge"},
+    {"validation_days: 30", "",
+     "stage[0].train.validate_every_epochs: the split holds out nothing to validate on"},
+    {"metric: \"ndcg@10\"", "metric: \"ndcg\"", "early_stop.metric: \"ndcg\" is not a metric; use"},
+    {"metric: \"ndcg@10\"", "", "early_stop.metric: is missing; name one, such as"},
+    {"metric: \"ndcg@10\"", "metric: \"mrr\" patience: 0", "early_stop.patience: 0 is outside 1"},
+    {"validate_every_epochs: 1", "validate_every_epochs: 1 epochs: 0",
+     "stage[0].train.epochs: 0 is outside 1 to"},
+    {"validate_every_epochs: 1", "validate_every_epochs: 1 micro_batch_size: 0",
+     "stage[0].train.micro_batch_size: 0 is outside 1 to"},
+    {"validate_every_epochs: 1", "validate_every_epochs: 1 micro_batches_per_step: 4097",
+     "stage[0].train.micro_batches_per_step: 4097 is outside 1 to 4096"},
+    {"validate_every_epochs: 1", "validate_every_epochs: 1 learning_rate { base_factor: 0 }",
+     "learning_rate.base_factor: is not a number above 0"},
+    {"evaluate { k: 10 slice_column: \"action\" }", "evaluate { k: 0 }", "evaluate.k[0]: 0 is out"},
+    {"slice_column: \"action\"", "slice_column: \"color\"",
+     "evaluate.slice_column[0]: \"color\" is not a column of data.events; declare it there"},
+    {"last_days { test_days: 30 validation_days: 30 }", "train_only {}",
+     "stage[2].evaluate.on: the split holds out nothing for TEST; hold out samples"},
+    {"evaluate { k: 10 slice_column: \"action\" }", "evaluate { floor_days: -1 }",
+     "evaluate.floor_days[0]: -1 is below 0"},
+    {"export {}", "export { hnsw_m: 1 }", "stage[3].export.hnsw_m: 1 is outside 2 to 512"},
+    {"export {}", "export { recall_k: 0 }", "stage[3].export.recall_k: 0 is outside 1 to"},
+};
+INSTANTIATE_TEST_SUITE_P(Stages, ValidateTwoTower, ::testing::ValuesIn(kStages));
+
+constexpr Case kDeepFm[] = {
+    {"label_column: \"click\"", "", "stage[0].train.pointwise: there is no label to learn; set"},
+    {"label_column: \"click\"", "label_column: \"ad\"",
+     "data.label_column: \"ad\" is a STRING col"},
+    {"linear_table: \"wide\"", "linear_table: \"deep\"",
+     "model.deepfm.linear_table: \"deep\" is not a table with dim 1; declare a table"},
+    {"linear_table: \"wide\"\n    hidden: [32, 16]", "fm: false",
+     "model.deepfm: linear, fm and MLP parts are all off; switch one on"},
+    {"hidden: [32, 16]", "hidden: [32, 0]", "model.deepfm.hidden[1]: 0 is outside 1 to 65536"},
+    {"hidden: [32, 16]", "feature: \"da\"", "model.deepfm.feature[0]: there is no feature \"da\""},
+    {"hidden: [32, 16]", "dropout: 1", "model.deepfm.dropout: 1 is not in [0, 1)"},
+    {"feature { name: \"ad\" column: \"ad\" table: \"deep\" }\nfeature { name: \"bid\" column: "
+     "\"bid\" }",
+     "", "model.deepfm: no feature enters the model; declare ROW features"},
+    {"feature { name: \"bid\" column: \"bid\" }",
+     "feature { name: \"more\" column: \"ad\" table: \"wide\" }",
+     "model.deepfm: table \"wide\" has dim 1, an earlier feature's table has 8"},
+    {"feature { name: \"bid\" column: \"bid\" }",
+     "feature { name: \"more\" column: \"ad\" table: \"deep\" source: ITEM }",
+     "feature[1].source: there is no file of items; set data.items, or use source ROW"},
+    {"pointwise {}", "ranking {}", "stage[0].train.ranking: a deepfm model has no candidates"},
+    {"pointwise {}", "sampled_softmax {}",
+     "stage[0].train.sampled_softmax: a deepfm model has no candidates; use pointwise {}"},
+    {"pointwise {}", "pointwise {} last_days: 3", "train.last_days: events have no time; set"},
+    {"pointwise {}", "pointwise {} in_time_order: true", "in_time_order: events have no time"},
+    {"evaluate {}", "export {}", "stage[1].export: a deepfm model has no item vectors to export"},
+    {"evaluate {}", "evaluate { on: VALIDATION }",
+     "stage[1].evaluate.on: the split holds out nothing for VALIDATION"},
+    {"files { test_file: \"later.csv\" }", "leave_one_out {}",
+     "data.split.leave_one_out: needs to know a user's last event; set data.user_column"},
+    {"label_column: \"click\"", "label_column: \"click\" items_key_column: \"ad\"",
+     "data: items_key_column and items_title_column need data.items; set data.items"},
+};
+INSTANTIATE_TEST_SUITE_P(DeepFm, ValidateDeepFm, ::testing::ValuesIn(kDeepFm));
+
+TEST(ValidateJobTest, AnEmptyJobLacksEverything) {
+  std::vector<std::string> missing;
+  for (const Complaint& complaint : ValidateJob(spec::Job())) {
+    EXPECT_EQ(complaint.problem, "is missing");
+    missing.push_back(complaint.field);
+  }
+  EXPECT_THAT(missing, ::testing::ElementsAre("name", "data", "model", "stage"));
+}
+
+TEST(ValidateJobTest, TooManyTables) {
+  spec::Job job;
+  for (int i = 0; i < 257; ++i) {
+    job.add_table()->set_name("t" + std::to_string(i));
+  }
+  std::vector<std::string> problems;
+  for (const Complaint& complaint : ValidateJob(job)) {
+    problems.push_back(complaint.problem);
+  }
+  EXPECT_THAT(problems, ::testing::Contains("257 tables and dense groups are too many"));
+}
+
+}  // namespace
+}  // namespace emporium

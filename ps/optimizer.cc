@@ -84,7 +84,7 @@ Status Check(const spec::Optimizer::Ftrl& o) {
   return Settings("ftrl")
       .Finite("alpha", o.alpha())
       .Positive("alpha", o.alpha())
-      .Positive("beta", o.beta())
+      .AtLeastZero("beta", o.beta())
       .AtLeastZero("l1", o.l1())
       .AtLeastZero("l2", o.l2())
       .status();

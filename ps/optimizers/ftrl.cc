@@ -7,14 +7,18 @@
 // Two things that the paper leaves open. The learning-rate factor f multiplies the gradient in z
 // alone: without l1 and l2 that is exactly w -= f * alpha / (beta + sqrt(n')) * g, while a factor
 // on alpha would scale the weights that were learned before. And z starts as the value whose w is
-// the row's initial value (0 for 0, as in the paper), so that the first update does not forget it.
+// the row's initial value (0 for 0, as in the paper), so that the first update does not forget it;
+// with beta and l2 of 0 no z does that, and a row starts at 0.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "ps/optimizer.h"
 
 namespace emporium::ps {
 namespace {
+
+constexpr float kTiny = std::numeric_limits<float>::min();
 
 class Ftrl : public Optimizer {
  public:
@@ -52,7 +56,9 @@ class Ftrl : public Optimizer {
       z[i] += factor * g[i] - (root - root_before) / alpha * w[i];
       const float shrunk = std::copysign(std::max(std::fabs(z[i]) - l1, 0.0f), z[i]);
       // Subtracted from 0 rather than negated: a weight of zero is +0.
-      w[i] = 0.0f - shrunk / ((beta + root) / alpha + l2);
+      // With beta and l2 of 0 the divisor of a coordinate that has had no gradient is 0, as is z.
+      const float divisor = std::max((beta + root) / alpha + l2, kTiny);
+      w[i] = 0.0f - shrunk / divisor;
     }
   }
 

@@ -320,6 +320,15 @@ TEST(OptimizerTest, FtrlWithoutPenaltiesStepsByItsRateTimesTheFactor) {
   }
 }
 
+TEST(OptimizerTest, FtrlWithoutBetaDividesByNoZero) {
+  const auto optimizer = Make("ftrl { alpha: 0.1 beta: 0 }");
+  std::vector<float> weights = {0, 0}, state(4);
+  optimizer->InitState(weights, state);
+  optimizer->Apply(weights, state, std::vector<float>{0, 2}, 1, 1);
+  EXPECT_EQ(weights[0], 0);
+  EXPECT_NEAR(weights[1], -0.1, 1e-7);  // the first step is alpha long whatever the gradient
+}
+
 TEST(OptimizerTest, SettingsThatMakeNoSenseAreNamed) {
   const std::pair<const char*, const char*> bad[] = {
       {"", "none is named"},
@@ -333,7 +342,7 @@ TEST(OptimizerTest, SettingsThatMakeNoSenseAreNamed) {
       {"adam { beta2: -0.5 }", "adam: beta2"},
       {"adamw { weight_decay: -1 }", "adamw: weight_decay"},
       {"ftrl { alpha: 0 }", "ftrl: alpha"},
-      {"ftrl { beta: 0 }", "ftrl: beta"},
+      {"ftrl { beta: -1 }", "ftrl: beta"},
       {"ftrl { l1: nan }", "ftrl: l1"},
   };
   for (const auto& [settings, message] : bad) {

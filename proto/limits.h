@@ -30,12 +30,22 @@ inline constexpr uint64_t kMaxStagedBytesPerShard = 4ull << 30;
 inline constexpr uint32_t kMaxParkedPullsPerShard = 65536;
 inline constexpr uint32_t kMaxPullsInFlight = 8;
 inline constexpr int64_t kCallTimeoutMs = 30'000;
+// A call that a shard has not answered is sent again this often before its worker gives up; a shard
+// that is Busy is asked again after the delay, for as long as all attempts together may take.
+inline constexpr uint32_t kMaxCallAttempts = 4;
+inline constexpr int64_t kBusyDelayMs = 20;
+inline constexpr uint32_t kMaxPendingCalls = 4096;  // of one worker
 
 // -- The control plane ---------------------------------------------------------------------------
 inline constexpr int64_t kHeartbeatMs = 500;
 inline constexpr int64_t kLeaseMs = 3'000;
+// How long a node goes on trying to reach a scheduler that does not answer.
+inline constexpr int64_t kSchedulerPatienceMs = 60'000;
 inline constexpr uint32_t kMaxNodes = 8192;
 inline constexpr uint32_t kMaxControlMessageBytes = 64u << 20;
+
+// -- Evaluation ----------------------------------------------------------------------------------
+inline constexpr uint32_t kMaxSliceValues = 1000;  // of one slice column; a metric list each
 // Each node holds its await open and now and then a second call; people look at the status.
 inline constexpr uint32_t kMaxControlConnections = 2 * kMaxNodes + 64;
 

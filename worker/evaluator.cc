@@ -1,0 +1,307 @@
+#include "worker/evaluator.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <tuple>
+
+#include "models/metrics.h"
+#include "proto/check.h"
+#include "proto/limits.h"
+
+namespace emporium::worker {
+
+namespace {
+
+// Ranker, slice column (-1: all) and value; the order of the reported metrics.
+using GroupKey = std::tuple<std::string, int32_t, std::string>;
+using Groups = std::map<GroupKey, models::RankingSums>;
+
+void AddUser(Groups* groups, const GroupKey& key, const std::vector<uint32_t>& cutoffs,
+             const std::vector<int32_t>& ranks) {
+  groups->try_emplace(key, cutoffs).first->second.Add(ranks);
+}
+
+control::Metric MetricOf(const std::string& name, double value) {
+  control::Metric metric;
+  metric.name = name;
+  metric.value = value;
+  return metric;
+}
+
+std::string SliceSuffix(const EvalSettings& settings, int32_t column, const std::string& value) {
+  if (column < 0) return "";
+  return "[" + settings.slice_columns[column] + "=" + value + "]";
+}
+
+std::span<const int32_t> Part(const std::vector<int32_t>& values,
+                              const std::vector<int32_t>& offset, size_t row) {
+  return std::span(values).subspan(offset[row], offset[row + 1] - offset[row]);
+}
+
+// The k of "ndcg@k"; 0 for another metric.
+uint32_t CutoffOf(const std::string& metric) {
+  uint32_t k = 0;
+  const size_t at = metric.find('@');
+  if (at == std::string::npos) return 0;
+  std::from_chars(metric.data() + at + 1, metric.data() + metric.size(), k);
+  return k;
+}
+
+Status CheckSliceCount(const EvalSettings& settings, size_t column, size_t values) {
+  if (values <= limits::kMaxSliceValues) return Status::Ok();
+  return InvalidArgument("evaluate.slice_column \"" + settings.slice_columns[column] +
+                         "\" has more than " + std::to_string(limits::kMaxSliceValues) +
+                         " values; slice by a column with fewer");
+}
+
+}  // namespace
+
+Result<EvalSettings> EvalSettingsOf(const spec::Job& job, StageId stage, bool validation) {
+  if (stage.value() >= static_cast<uint32_t>(job.stage_size())) {
+    return InvalidArgument("the job has no stage " + std::to_string(stage.value()));
+  }
+  const spec::Stage& spec = job.stage(static_cast<int>(stage.value()));
+  EvalSettings settings;
+  if (validation && spec.has_train()) {
+    settings.split = EvalSplit::kValidation;
+    const uint32_t k = CutoffOf(spec.train().early_stop().metric());
+    if (k != 0 && k != 10) settings.cutoffs.push_back(k);
+    settings.cutoffs.push_back(10);
+  } else if (!validation && spec.has_evaluate()) {
+    const spec::Evaluate& evaluate = spec.evaluate();
+    settings.split =
+        evaluate.on() == spec::Evaluate::VALIDATION ? EvalSplit::kValidation : EvalSplit::kTest;
+    settings.cutoffs.assign(evaluate.k().begin(), evaluate.k().end());
+    settings.slice_columns.assign(evaluate.slice_column().begin(), evaluate.slice_column().end());
+    settings.floors = evaluate.floors();
+    settings.floor_days.assign(evaluate.floor_days().begin(), evaluate.floor_days().end());
+    if (settings.cutoffs.empty()) settings.cutoffs.push_back(10);
+    if (settings.floor_days.empty()) settings.floor_days.push_back(0);
+  } else {
+    return InvalidArgument("stage \"" + spec.name() + "\" has nothing to evaluate");
+  }
+  for (const uint32_t k : settings.cutoffs) {
+    if (k == 0) return InvalidArgument("stage \"" + spec.name() + "\": evaluate.k is at least 1");
+  }
+  return settings;
+}
+
+Evaluator::Evaluator(const spec::Job& job, const BatchSource& source, models::Model& model)
+    : job_(job), source_(source), scorer_(model) {}
+
+void Evaluator::Begin() {
+  scorer_.Begin();
+  items_.reset();
+}
+
+Result<std::string> Evaluator::Chunk(StageId stage, bool validation, int64_t chunk,
+                                     RowSource& rows) {
+  EMPORIUM_ASSIGN_OR_RETURN(const EvalSettings settings, EvalSettingsOf(job_, stage, validation));
+  EMPORIUM_ASSIGN_OR_RETURN(const EvalBatch batch, source_.Eval(stage, settings.split, chunk));
+  EMPORIUM_CHECK(
+      settings.slice_columns.empty() || batch.slice.size() == settings.slice_columns.size(),
+      "an evaluation batch has the stage's slice columns");
+  if (scorer_.width() == 0) return PointwiseResult(settings, batch, rows);
+  if (!items_ || items_->first != settings.split) {
+    EMPORIUM_RETURN_IF_ERROR(ComputeItems(settings.split, rows));
+  }
+  return RankingResult(settings, batch, rows);
+}
+
+Status Evaluator::ComputeItems(EvalSplit split, RowSource& rows) {
+  const AsOf cut = split == EvalSplit::kTest ? AsOf::kTestCut : AsOf::kValidationCut;
+  ItemMatrix matrix(source_.dataset().items(), scorer_.width());
+  int32_t next = 0;
+  for (int64_t chunk = 0; chunk < source_.ItemChunks(); ++chunk) {
+    EMPORIUM_ASSIGN_OR_RETURN(const ItemBatch batch, source_.Items(chunk, cut));
+    EMPORIUM_ASSIGN_OR_RETURN(const std::vector<float> vectors, scorer_.ItemVectors(batch, rows));
+    EMPORIUM_CHECK(batch.first_item == next, "item chunks follow one another");
+    matrix.Set(next, vectors);
+    next += batch.planned.batch.items.count;
+  }
+  EMPORIUM_CHECK(next == matrix.items(), "item chunks cover the catalogue");
+  items_.emplace(split, std::move(matrix));
+  return Status::Ok();
+}
+
+Status Evaluator::PrepareFloors(const EvalSettings& settings) {
+  if (floors_ && floors_->split == settings.split && floors_->days == settings.floor_days) {
+    return Status::Ok();
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(auto floors, Floors::Create(source_.dataset(), job_.data().split(),
+                                                        settings.split, settings.floor_days));
+  floors_ = FloorsOf{settings.split, settings.floor_days, std::move(floors)};
+  return Status::Ok();
+}
+
+std::string Evaluator::SliceText(const EvalSettings& settings, size_t column, int32_t code) const {
+  if (code < 0) return "";
+  return std::string(source_.dataset().text(settings.slice_columns[column], code));
+}
+
+Result<std::vector<std::vector<int32_t>>> Evaluator::RankByModel(const EvalBatch& batch,
+                                                                 RowSource& rows) {
+  EMPORIUM_ASSIGN_OR_RETURN(const std::vector<float> users,
+                            scorer_.UserVectors(batch.planned, rows));
+  const size_t width = scorer_.width();
+  std::vector<float> scores(items_->second.items());
+  std::vector<std::vector<int32_t>> ranks(batch.planned.batch.samples);
+  for (size_t row = 0; row < ranks.size(); ++row) {
+    EMPORIUM_RETURN_IF_ERROR(
+        items_->second.Score(std::span(users).subspan(row * width, width), scores));
+    RankTargets(scores, Part(batch.target, batch.target_offset, row),
+                Part(batch.masked, batch.masked_offset, row), TieRule::kLowerNumberFirst,
+                &ranks[row]);
+  }
+  return ranks;
+}
+
+Result<std::string> Evaluator::RankingResult(const EvalSettings& settings, const EvalBatch& batch,
+                                             RowSource& rows) {
+  EMPORIUM_ASSIGN_OR_RETURN(const auto model_ranks, RankByModel(batch, rows));
+  Groups groups;
+  for (size_t row = 0; row < model_ranks.size(); ++row) {
+    if (model_ranks[row].empty()) continue;
+    AddUser(&groups, {"", -1, ""}, settings.cutoffs, model_ranks[row]);
+    for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
+      const std::string value = SliceText(settings, c, batch.slice[c][row]);
+      AddUser(&groups, {"", static_cast<int32_t>(c), value}, settings.cutoffs, model_ranks[row]);
+    }
+  }
+  if (settings.floors) {
+    EMPORIUM_RETURN_IF_ERROR(PrepareFloors(settings));
+    const auto floor_ranks = floors_->floors->Rank(batch);
+    for (size_t f = 0; f < floor_ranks.size(); ++f) {
+      for (const std::vector<int32_t>& ranks : floor_ranks[f]) {
+        if (ranks.empty()) continue;
+        AddUser(&groups, {floors_->floors->names()[f], -1, ""}, settings.cutoffs, ranks);
+      }
+    }
+  }
+  RankingChunk chunk;
+  chunk.cutoffs = settings.cutoffs;
+  for (const auto& [key, sums] : groups) {
+    const auto& [ranker, column, value] = key;
+    chunk.groups.push_back({ranker, column, value, {sums.sums().begin(), sums.sums().end()}});
+  }
+  return Encode(chunk);
+}
+
+Result<std::string> Evaluator::PointwiseResult(const EvalSettings& settings, const EvalBatch& batch,
+                                               RowSource& rows) {
+  PointwiseChunk chunk;
+  EMPORIUM_ASSIGN_OR_RETURN(chunk.logits, scorer_.Logits(batch.planned, rows));
+  chunk.labels = batch.planned.batch.label;
+  EMPORIUM_CHECK(chunk.labels.size() == chunk.logits.size(), "every evaluated row has a label");
+  for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
+    PointwiseChunk::Column& column = chunk.columns.emplace_back();
+    std::map<int32_t, uint32_t> place;
+    for (const int32_t code : batch.slice[c]) {
+      const auto next = static_cast<uint32_t>(column.values.size());
+      const auto [it, is_new] = place.try_emplace(code, next);
+      if (is_new) column.values.push_back(SliceText(settings, c, code));
+      column.value.push_back(it->second);
+    }
+  }
+  return Encode(chunk);
+}
+
+namespace {
+
+Result<std::vector<control::Metric>> CombineRanking(const EvalSettings& settings, int64_t count,
+                                                    const ChunkSource& chunks) {
+  Groups groups;
+  std::vector<size_t> slice_values(settings.slice_columns.size(), 0);
+  for (int64_t c = 0; c < count; ++c) {
+    EMPORIUM_ASSIGN_OR_RETURN(const std::string bytes, chunks(c));
+    EMPORIUM_ASSIGN_OR_RETURN(const RankingChunk chunk, DecodeRanking(bytes));
+    if (chunk.cutoffs != settings.cutoffs) {
+      return DataLoss("the result of evaluation chunk " + std::to_string(c) +
+                      " has other cut-offs than the job: it is of another job file");
+    }
+    for (const RankingGroup& group : chunk.groups) {
+      if (group.column < -1 ||
+          group.column >= static_cast<int32_t>(settings.slice_columns.size())) {
+        return DataLoss("the result of evaluation chunk " + std::to_string(c) +
+                        " names a slice column that the job has not");
+      }
+      const auto [it, is_new] =
+          groups.try_emplace({group.ranker, group.column, group.value}, settings.cutoffs);
+      it->second.Merge(group.sums);
+      if (is_new && group.column >= 0) {
+        EMPORIUM_RETURN_IF_ERROR(
+            CheckSliceCount(settings, group.column, ++slice_values[group.column]));
+      }
+    }
+  }
+  std::vector<control::Metric> metrics;
+  for (const auto& [key, sums] : groups) {
+    const auto& [ranker, column, value] = key;
+    const std::string suffix = SliceSuffix(settings, column, value);
+    for (const models::NamedValue& mean : sums.Means()) {
+      metrics.push_back(MetricOf(ranker + mean.name + suffix, mean.value));
+    }
+    if (ranker.empty()) metrics.push_back(MetricOf("users" + suffix, sums.users()));
+  }
+  return metrics;
+}
+
+struct Rows {
+  std::vector<float> logits;
+  std::vector<float> labels;
+
+  void AddMetrics(const std::string& suffix, std::vector<control::Metric>* metrics) const {
+    if (const auto auc = models::Auc(logits, labels)) {
+      metrics->push_back(MetricOf("auc" + suffix, *auc));
+    }
+    if (const auto loss = models::LogLoss(logits, labels)) {
+      metrics->push_back(MetricOf("logloss" + suffix, *loss));
+    }
+    metrics->push_back(MetricOf("rows" + suffix, static_cast<double>(logits.size())));
+  }
+};
+
+Result<std::vector<control::Metric>> CombinePointwise(const EvalSettings& settings, int64_t count,
+                                                      const ChunkSource& chunks) {
+  Rows all;
+  std::vector<std::map<std::string, Rows>> slices(settings.slice_columns.size());
+  for (int64_t c = 0; c < count; ++c) {
+    EMPORIUM_ASSIGN_OR_RETURN(const std::string bytes, chunks(c));
+    EMPORIUM_ASSIGN_OR_RETURN(const PointwiseChunk chunk, DecodePointwise(bytes));
+    if (chunk.columns.size() != settings.slice_columns.size()) {
+      return DataLoss("the result of evaluation chunk " + std::to_string(c) +
+                      " has other slice columns than the job");
+    }
+    all.logits.insert(all.logits.end(), chunk.logits.begin(), chunk.logits.end());
+    all.labels.insert(all.labels.end(), chunk.labels.begin(), chunk.labels.end());
+    for (size_t s = 0; s < chunk.columns.size(); ++s) {
+      for (size_t row = 0; row < chunk.logits.size(); ++row) {
+        Rows& slice = slices[s][chunk.columns[s].values[chunk.columns[s].value[row]]];
+        slice.logits.push_back(chunk.logits[row]);
+        slice.labels.push_back(chunk.labels[row]);
+      }
+      EMPORIUM_RETURN_IF_ERROR(CheckSliceCount(settings, s, slices[s].size()));
+    }
+  }
+  std::vector<control::Metric> metrics;
+  all.AddMetrics("", &metrics);
+  for (size_t s = 0; s < slices.size(); ++s) {
+    for (const auto& [value, slice] : slices[s]) {
+      slice.AddMetrics(SliceSuffix(settings, static_cast<int32_t>(s), value), &metrics);
+    }
+  }
+  return metrics;
+}
+
+}  // namespace
+
+Result<std::vector<control::Metric>> Evaluator::Combine(StageId stage, bool validation,
+                                                        const ChunkSource& chunks) const {
+  EMPORIUM_ASSIGN_OR_RETURN(const EvalSettings settings, EvalSettingsOf(job_, stage, validation));
+  const int64_t count = source_.EvalChunks(stage, settings.split);
+  return scorer_.width() == 0 ? CombinePointwise(settings, count, chunks)
+                              : CombineRanking(settings, count, chunks);
+}
+
+}  // namespace emporium::worker

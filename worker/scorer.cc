@@ -1,0 +1,47 @@
+#include "worker/scorer.h"
+
+#include <cmath>
+
+namespace emporium::worker {
+
+Status Scorer::Fetch(const PlannedBatch& batch, RowSource& rows) {
+  if (dense_.empty()) {
+    size_t size = 0;
+    for (const models::DenseParameter& p : model_.parameters()) size += p.size;
+    std::vector<float> dense(size);
+    EMPORIUM_RETURN_IF_ERROR(rows.FetchDense(dense));
+    dense_ = std::move(dense);
+  }
+  return rows.Fetch(batch.tables, &buffer_);
+}
+
+Result<std::vector<float>> Scorer::ItemVectors(const ItemBatch& batch, RowSource& rows) {
+  EMPORIUM_RETURN_IF_ERROR(Fetch(batch.planned, rows));
+  std::vector<float> vectors(static_cast<size_t>(batch.planned.batch.items.count) * width());
+  EMPORIUM_RETURN_IF_ERROR(
+      model_.ItemVectors(batch.planned.batch, buffer_.rows, dense(), batch.log_counts, vectors));
+  return vectors;
+}
+
+Result<std::vector<float>> Scorer::UserVectors(const PlannedBatch& batch, RowSource& rows) {
+  EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
+  std::vector<float> vectors(static_cast<size_t>(batch.batch.samples) * width());
+  EMPORIUM_RETURN_IF_ERROR(model_.UserVectors(batch.batch, buffer_.rows, dense(), vectors));
+  return vectors;
+}
+
+Result<std::vector<float>> Scorer::Logits(const PlannedBatch& batch, RowSource& rows) {
+  EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
+  std::vector<float> logits(batch.batch.samples);
+  EMPORIUM_RETURN_IF_ERROR(model_.Score(batch.batch, buffer_.rows, dense(), logits));
+  for (const float logit : logits) {
+    if (!std::isfinite(logit)) {
+      return InvalidArgument(
+          "a logit is not a finite number: the weights have overflowed; lower the learning rate or "
+          "raise the regularisation");
+    }
+  }
+  return logits;
+}
+
+}  // namespace emporium::worker

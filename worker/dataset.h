@@ -14,17 +14,24 @@
 
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "worker/column_file.h"
 
 namespace emporium::worker {
 
 // A column of the events in time order (stable by file order), or of the items by item id.
 struct ColumnView {
   spec::ColumnType type = spec::STRING;
-  std::span<const int32_t> codes;       // STRING: index into the dictionary
-  std::span<const int64_t> ints;        // INT
-  std::span<const float> floats;        // FLOAT
-  std::span<const int32_t> words;       // TEXT: word codes, ragged by text_offset
-  std::span<const int64_t> text_offset; // TEXT: [rows + 1]
+  // STRING: index into the dictionary, -1 for the missing item of a search event. Also there for
+  // an INT column that holds users or items.
+  std::span<const int32_t> codes;
+  std::span<const int64_t> ints;         // INT
+  std::span<const float> floats;         // FLOAT
+  std::span<const int32_t> words;        // TEXT: word codes, ragged by text_offset
+  std::span<const int64_t> text_offset;  // TEXT: [rows + 1]
+  DictionaryView dictionary;             // of codes; TEXT: of words
+
+  // Dictionary texts of word lists or codes, by code.
+  std::string_view text(int32_t code) const { return dictionary.text(code); }
 };
 
 class Dataset {
@@ -38,7 +45,8 @@ class Dataset {
   // Column of the events by its name in the job; NotFound says which there are.
   virtual Result<ColumnView> event_column(const std::string& name) const = 0;
   virtual Result<ColumnView> item_column(const std::string& name) const = 0;
-  // Dictionary of a STRING or TEXT column: text of each code.
+  // Dictionary of a STRING or TEXT (words) column: text of each code. A column of events goes
+  // before one of items that has the same name; ColumnView::text has no such doubt.
   virtual std::string_view text(const std::string& column, int32_t code) const = 0;
 
   // Retrieval data: users and items are numbered from 0 in order of first appearance in time;
@@ -47,8 +55,8 @@ class Dataset {
   virtual int32_t items() const = 0;
   virtual std::string_view user_id(int32_t user) const = 0;
   virtual std::string_view item_id(int32_t item) const = 0;
-  virtual std::string_view item_title(int32_t item) const = 0;   // empty where there is none
-  virtual int32_t FindUser(std::string_view id) const = 0;       // -1: unknown
+  virtual std::string_view item_title(int32_t item) const = 0;  // empty where there is none
+  virtual int32_t FindUser(std::string_view id) const = 0;      // -1: unknown
   virtual int32_t FindItem(std::string_view id) const = 0;
   // Per event, in time order: user, item (-1 for a search event), time in seconds.
   virtual std::span<const int32_t> event_user() const = 0;

@@ -1,0 +1,139 @@
+"""Runs every test program of a build and every Python test, and counts test cases.
+
+A runner is a C++ test program (build/PRESET/tests/test_NAME, of tests/NAME/*_test.cc) or the Python
+tests of a folder (tests/NAME/*_test.py). The output of a runner is shown when a test of it failed.
+A program that crashes or hangs counts as one failed test more than it reported.
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TIME_LIMIT_S = 900
+# Debian's Python, which has the h5py, faiss and hnswlib of dependencies.txt.
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+
+def execute(command, environment):
+    """Returns (exit code or None when the time limit was reached, output)."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=TIME_LIMIT_S, check=False)
+        return done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as expired:
+        return None, (expired.stdout or b"").decode(errors="replace")
+
+
+def count_gtest(results_path, output):
+    """(passed, failed, skipped) of a gtest program; from its output when it left no results."""
+    try:
+        with open(results_path, encoding="utf-8") as file:
+            cases = [case for suite in json.load(file)["testsuites"] for case in suite["testsuite"]]
+        run = [case for case in cases if case["status"] == "RUN"]
+        failed = sum(1 for case in run if case.get("failures"))
+        skipped = sum(1 for case in run if case.get("result") == "SKIPPED")
+        return len(run) - failed - skipped, failed, skipped
+    except (OSError, ValueError, KeyError):
+        return (len(re.findall(r"^\[       OK \]", output, re.M)),
+                len(re.findall(r"^\[  FAILED  \] \S+ \(", output, re.M)), 0)
+
+
+def run_gtest(program, build, pattern, environment):
+    results = os.path.join(build, "results", os.path.basename(program) + ".json")
+    os.makedirs(os.path.dirname(results), exist_ok=True)
+    if os.path.exists(results):
+        os.remove(results)
+    command = [program, "--gtest_output=json:" + results, "--gtest_brief=0"]
+    if pattern:
+        command.append("--gtest_filter=" + pattern)
+    code, output = execute(command, environment)
+    return code, output, count_gtest(results, output)
+
+
+def run_python(path, environment):
+    code, output = execute([PYTHON, "-m", "unittest", "-v", path], environment)
+    ran = re.search(r"^Ran (\d+) tests?", output, re.M)
+    notes = dict(re.findall(r"(failures|errors|skipped)=(\d+)", output))
+    failed = int(notes.get("failures", 0)) + int(notes.get("errors", 0))
+    skipped = int(notes.get("skipped", 0))
+    total = int(ran.group(1)) if ran else 0
+    return code, output, (max(0, total - failed - skipped), failed, skipped)
+
+
+def report(name, seconds, code, output, counts):
+    """Prints a runner's line and, when it failed, its output. Returns (passed, failed)."""
+    passed, failed, skipped = counts
+    ended = ""
+    if code is None:
+        ended = f"; stopped after {TIME_LIMIT_S} s"
+        failed += 1
+    elif code != 0 and failed == 0:
+        ended = f"; ended with code {code}" if code > 0 else f"; killed by signal {-code}"
+        failed += 1
+    elif passed + failed + skipped == 0:
+        ended = "; it ran no test"
+        failed += 1
+    if failed:
+        print("\n".join("    " + line for line in output.splitlines()[-400:]))
+    note = f", {skipped} skipped" if skipped else ""
+    print(f"  {name:<24} {passed} of {passed + failed} ok{note} ({seconds:.1f} s){ended}", flush=True)
+    return passed, failed
+
+
+def runners(build, only):
+    """(name, function) of every runner wanted; C++ programs first."""
+    folders = set(os.path.basename(os.path.dirname(path))
+                  for path in glob.glob(os.path.join(ROOT, "tests", "*", "*_test.cc")))
+    for folder in sorted(folders):
+        if not only or folder in only:
+            yield folder, os.path.join(build, "tests", "test_" + folder)
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "*", "*_test.py"))):
+        if not only or os.path.basename(os.path.dirname(path)) in only:
+            yield os.path.relpath(path, os.path.join(ROOT, "tests")), path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--totals", required=True)
+    options = parser.parse_args()
+    build = os.path.abspath(options.build)
+    only = [name for name in options.only.split(",") if name]
+    environment = dict(os.environ, EMPORIUM_BUILD=build, PYTHONDONTWRITEBYTECODE="1")
+    # LibTorch and OpenBLAS with their own threads would fight with the lanes' and shards' threads.
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    passed = failed = 0
+    known = set()
+    for name, path in runners(build, only):
+        known.add(name.split("/")[0])
+        start = time.monotonic()
+        if path.endswith(".py"):
+            if options.filter:
+                continue
+            outcome = run_python(path, environment)
+        elif os.path.exists(path):
+            outcome = run_gtest(path, build, options.filter, environment)
+        else:
+            outcome = (None, f"{path} was not built", (0, 0, 0))
+        good, bad = report(name, time.monotonic() - start, *outcome)
+        passed += good
+        failed += bad
+    for name in only:
+        if name not in known:
+            print(f"  {name}: there is no such runner")
+            failed += 1
+    with open(options.totals, "w", encoding="utf-8") as file:
+        file.write(f"{passed} {failed}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+// A shard's part of a checkpoint: one HDF5 file, and the way back from the files of any number of
+// shards. The directory, its manifest and the list of checkpoints are runtime/manifest.h's.
+//
+//   /                 attributes: format, job_fingerprint, shard, partitions, stage, version,
+//                     global_step
+//   /partition        u16 [P]: the partitions of the file, ascending
+//   /tables/<id>      attributes: name, dim, state, popularity, total_value f64, total_step u32
+//     offset          u64 [P + 1]: rows of the file's i-th partition are [offset i, offset i + 1)
+//     key             u64 [n], ascending within a partition
+//     weights f32 [n, dim]   state f32 [n, s]   popularity f32 [n] (if kept)
+//     last_step u32 [n]      updates u32 [n]
+//
+// Datasets with elements are chunked with Fletcher32 checksums; the file's own structure has
+// checksums too (libver latest). Rows stream through blocks of bounded size in both directions.
+//
+// A file appears under its name when it is whole and synced; a failure leaves nothing behind.
+// The functions belong to the shard's thread where they take a shard, else to any thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "proto/ids.h"
+#include "proto/manifest.pb.h"
+#include "proto/status.h"
+#include "ps/shard.h"
+
+namespace emporium::ps {
+
+inline constexpr uint32_t kShardFileFormat = 1;
+
+struct ShardFileInfo {
+  std::string path;  // relative to the checkpoint's directory
+  uint64_t bytes = 0;
+  std::string sha256;                                    // lower-case hex, of what was read back
+  std::map<PartitionId, std::string> partition_digests;  // ps/digest.h
+};
+
+// Writes the shard's file into `dir`, which exists. The shard must stand at a stage
+// (Shard::ReadyForCheckpoint). `incarnation` keeps temporary names of two processes apart.
+Result<ShardFileInfo> WriteShardFile(const Shard& shard, const std::string& dir,
+                                     const std::string& job_fingerprint, uint64_t incarnation);
+
+// Fills a fresh shard with its partitions' rows out of all files of the manifest, whatever shards
+// wrote them, and sets its position. The caller has seen every file's size and SHA-256 to be what
+// the manifest says (runtime::VerifyFiles) before any is opened here.
+Status RestoreShard(const std::string& dir, const spec::CheckpointManifest& manifest,
+                    const std::string& job_fingerprint, Shard* shard);
+
+// Reads a checkpoint back whole: manifest, sizes, SHA-256, every row, the content digest. On
+// success `report` gets a few lines for people. DataLoss names the first bad byte range as far as
+// it can be known: file, dataset, rows, bytes.
+Status VerifyCheckpoint(const std::string& dir, std::string* report);
+
+}  // namespace emporium::ps

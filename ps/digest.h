@@ -1,0 +1,55 @@
+// SHA-256 of rows, independent of where and in which file they lie. The digest of a partition is
+//
+//   partition := SHA-256( (rows(table) | total f64 | total step u32) for each table by id )
+//   rows      := SHA-256( (key u64 | weight f32.. | state f32.. | popularity f32 if kept
+//                          | last_step u32 | updates u32) for each row by ascending key )
+//
+// little endian. The table's popularity total is the same on every shard, so it may stand in every
+// partition. Values; belongs to one thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ps/table.h"
+
+namespace emporium::ps {
+
+class Sha256Stream {
+ public:
+  Sha256Stream();
+  ~Sha256Stream();
+  void Add(std::span<const std::byte> bytes);
+  // 32 bytes; the stream starts again.
+  std::string Finish();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// rows(table) of one partition.
+class RowsDigest {
+ public:
+  // Rows in ascending order of key.
+  void Add(const RowView& row, bool popularity);
+  std::string Finish();
+
+ private:
+  Sha256Stream stream_;
+  std::vector<std::byte> buffer_;
+};
+
+// One table's part of a partition's digest.
+struct TablePart {
+  std::string rows;  // RowsDigest
+  Table::Total total;
+};
+std::string PartitionDigest(std::span<const TablePart> tables);
+
+}  // namespace emporium::ps

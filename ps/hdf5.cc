@@ -153,6 +153,10 @@ herr_t KeepInnermost(unsigned, const H5E_error2_t* error, void* text) {
 }  // namespace
 
 Hdf5Quiet::Hdf5Quiet() {
+  // Everything here closes what it opens. HDF5's own farewell at exit would only stumble over what
+  // the library itself keeps of a damaged file. Must be its first call, hence here.
+  static const herr_t no_farewell = H5dont_atexit();
+  static_cast<void>(no_farewell);
   H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }

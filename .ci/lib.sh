@@ -79,21 +79,17 @@ fetch_wheel() {
   rm -rf "$out"
 }
 
-# build_emporium PRESET [NAME,...] configures and builds: everything, or only the test programs named.
+# build_emporium PRESET [TARGET...] configures, and builds these targets or everything.
 build_emporium() {
-  local preset=$1 log=build/$1/log targets=() name
-  for name in ${2//,/ }; do
-    # Runners that are not C++ test programs drive the command.
-    if [ "$name" = ci ] || [ "$name" = python ]; then name=emporium; else name=test_$name; fi
-    targets+=("$name")
-  done
+  local preset=$1 log=build/$1/log
+  shift
   mkdir -p "build/$preset"
   logged "$log-configure" cmake --preset "$preset" || die "configuring failed" "The whole output: $log-configure"
   if [ -t 1 ]; then
-    NINJA_STATUS='  [%f/%t, %es] ' ninja -C "build/$preset" -j "$(nproc)" "${targets[@]}"
+    NINJA_STATUS='  [%f/%t, %es] ' ninja -C "build/$preset" -j "$(nproc)" "$@"
   else
     # Not a terminal: a line now and then instead of one for every file.
-    NINJA_STATUS='[%f/%t, %es] ' ninja -C "build/$preset" -j "$(nproc)" "${targets[@]}" 2>&1 |
+    NINJA_STATUS='[%f/%t, %es] ' ninja -C "build/$preset" -j "$(nproc)" "$@" 2>&1 |
       tee "$log-build" | awk '/^\[[0-9]+\/[0-9]+/ {
         split($1, n, "[][/,]"); if (n[2] == n[3] || ++seen % 25 == 0) { print "  " $0; fflush() } next }
         /^ninja: Entering/ { next } { print "  " $0; fflush() }'

@@ -1,5 +1,5 @@
-// What the worker knows of a model: a function from a batch, rows and dense parameters to losses and
-// gradients. No tensors here, so that only models/ includes LibTorch.
+// What the worker knows of a model: a function from a batch, rows and dense parameters to losses
+// and gradients. No tensors here, so that only models/ includes LibTorch.
 //
 // A Model object is used by one thread (one lane) at a time and holds no state between calls: the
 // same arguments give the same bits on any lane of any worker.
@@ -23,29 +23,29 @@ struct TableRows {
   TableId table;
   int32_t rows = 0;
   int32_t dim = 0;
-  float* values = nullptr;             // [rows, dim]
-  const float* popularity = nullptr;   // [rows] decayed counts, or null
+  float* values = nullptr;            // [rows, dim]
+  const float* popularity = nullptr;  // [rows] decayed counts, or null
   double popularity_total = 0;
-  float* gradient = nullptr;           // [rows, dim], written by Train; null when only scoring
+  float* gradient = nullptr;  // [rows, dim], written by Train; null when only scoring
 };
 using RowSet = std::vector<TableRows>;
 
 // All dense parameters, one after another in the order of Model::parameters().
 struct DenseSet {
   std::span<const float> values;
-  std::span<float> gradient;           // written by Train; empty when only scoring
+  std::span<float> gradient;  // written by Train; empty when only scoring
 };
 
 struct DenseParameter {
-  std::string name;                    // "user_tower.layer0.attention.weight"
+  std::string name;  // "user_tower.layer0.attention.weight"
   std::vector<int64_t> shape;
-  int64_t size = 0;                    // product of shape
-  bool train_only = false;             // must not be reached by an exported sub-graph (H10)
+  int64_t size = 0;         // product of shape
+  bool train_only = false;  // must not be reached by an exported sub-graph (H10)
 };
 
 struct LossTerm {
-  std::string name;                    // "loss" is the whole; others are its terms
-  double value = 0;                    // mean over the samples that the term applies to
+  std::string name;  // "loss" is the whole; others are its terms
+  double value = 0;  // mean over the samples that the term applies to
   int64_t samples = 0;
 };
 

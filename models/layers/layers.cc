@@ -1,0 +1,58 @@
+#include "models/layers/layers.h"
+
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/norm.h>
+
+namespace emporium::models {
+
+Linear::Linear(ParameterList& list, const std::string& name, int64_t in, int64_t out, From from,
+               bool train_only) {
+  const Start start = from == From::kZero ? Start::Constant(0) : Start::FanIn(in);
+  weight_ = list.Add(name + ".weight", {out, in}, start, train_only);
+  bias_ = list.Add(name + ".bias", {out}, start, train_only);
+}
+
+at::Tensor Linear::Forward(const Pass& pass, const at::Tensor& x) const {
+  return at::linear(x, pass.dense(weight_), pass.dense(bias_));
+}
+
+at::Tensor Linear::ForwardPart(const Pass& pass, const at::Tensor& x, int64_t first,
+                               int64_t count) const {
+  return at::linear(x, pass.dense(weight_).narrow(0, first, count),
+                    pass.dense(bias_).narrow(0, first, count));
+}
+
+LayerNorm::LayerNorm(ParameterList& list, const std::string& name, int64_t width) : width_(width) {
+  weight_ = list.Add(name + ".weight", {width}, Start::Constant(1));
+  bias_ = list.Add(name + ".bias", {width}, Start::Constant(0));
+}
+
+at::Tensor LayerNorm::Forward(const Pass& pass, const at::Tensor& x) const {
+  return at::layer_norm(x, {width_}, pass.dense(weight_), pass.dense(bias_), 1e-5);
+}
+
+Mlp::Mlp(ParameterList& list, const std::string& name, int64_t in, std::span<const uint32_t> hidden,
+         int64_t out, float dropout)
+    : dropout_(dropout) {
+  int64_t width = in;
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    layers_.emplace_back(list, name + ".hidden" + std::to_string(i), width, hidden[i]);
+    width = hidden[i];
+  }
+  layers_.emplace_back(list, name + ".out", width, out);
+}
+
+at::Tensor Mlp::Forward(Pass& pass, const at::Tensor& x) const {
+  at::Tensor h = x;
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
+    h = pass.Dropout(layers_[i].Forward(pass, h).relu_(), dropout_);
+  }
+  return layers_.back().Forward(pass, h);
+}
+
+at::Tensor NormalizeRows(const at::Tensor& x) {
+  return x.div(at::norm(x, 2, {1}, /*keepdim=*/true).clamp_min(1e-6));
+}
+
+}  // namespace emporium::models

@@ -1,0 +1,61 @@
+#include "models/parameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "models/random.h"
+#include "proto/check.h"
+
+namespace emporium::models {
+
+Start Start::FanIn(int64_t fan_in) {
+  return {Kind::kUniform, 1.0f / std::sqrt(static_cast<float>(fan_in))};
+}
+
+ParameterId ParameterList::Add(std::string name, std::vector<int64_t> shape, Start start,
+                               bool train_only) {
+  DenseParameter parameter;
+  parameter.name = std::move(name);
+  parameter.shape = std::move(shape);
+  parameter.size = 1;
+  for (int64_t extent : parameter.shape) parameter.size *= extent;
+  parameter.train_only = train_only;
+  EMPORIUM_CHECK(parameter.size > 0, "a parameter has at least one number");
+  for (const DenseParameter& other : parameters_) {
+    EMPORIUM_CHECK(other.name != parameter.name, "parameter names are unique");
+  }
+  const ParameterId id{static_cast<int32_t>(parameters_.size())};
+  offsets_.push_back(total_);
+  total_ += parameter.size;
+  parameters_.push_back(std::move(parameter));
+  starts_.push_back(start);
+  return id;
+}
+
+void ParameterList::Initialize(uint64_t seed, std::span<float> values) const {
+  EMPORIUM_CHECK(static_cast<int64_t>(values.size()) == total_, "one value per dense number");
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const DenseParameter& parameter = parameters_[i];
+    auto part = values.subspan(offsets_[i], parameter.size);
+    uint64_t stream = MixBits(seed) ^ HashName(parameter.name);
+    for (int64_t extent : parameter.shape) {
+      stream = MixBits(stream ^ static_cast<uint64_t>(extent));
+    }
+    Random random(stream);
+    const float value = starts_[i].value;
+    switch (starts_[i].kind) {
+      case Start::Kind::kConstant:
+        std::fill(part.begin(), part.end(), value);
+        break;
+      case Start::Kind::kUniform:
+        for (float& x : part) x = value * (2 * random.Uniform() - 1);
+        break;
+      case Start::Kind::kNormal:
+        for (float& x : part) x = value * random.Normal();
+        break;
+    }
+  }
+}
+
+}  // namespace emporium::models

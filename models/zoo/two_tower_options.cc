@@ -1,0 +1,203 @@
+#include "models/zoo/two_tower_options.h"
+
+#include <cmath>
+#include <optional>
+#include <string>
+
+#include "models/job_view.h"
+
+namespace emporium::models {
+
+namespace {
+
+const std::string kField = "model.two_tower";
+constexpr spec::FeatureSource kItemSources[] = {spec::ITEM, spec::ROW};
+constexpr spec::FeatureSource kTitleSources[] = {spec::ITEM};
+constexpr spec::FeatureSource kEventSources[] = {spec::HISTORY};
+constexpr spec::FeatureSource kContextSources[] = {spec::ROW};
+
+// A further feature whose rows are added to the item's.
+std::optional<TableFeature> AddedFeature(const spec::Job& job, const std::string& field,
+                                         const std::string& name,
+                                         std::span<const spec::FeatureSource> sources, int32_t dim,
+                                         Complaints& complaints) {
+  auto found = FindTableFeature(job, field, name, sources, complaints);
+  if (found && dim != 0 && found->dim() != dim) {
+    complaints.Add(field, "table '" + found->table->name() + "' has dim " +
+                              std::to_string(found->dim()) + ", the item's table " +
+                              std::to_string(dim) +
+                              "; their rows are added up, so make them equal");
+  }
+  return found;
+}
+
+void ParseFeatures(const spec::Job& job, TwoTowerOptions& options, Complaints& complaints) {
+  const spec::TwoTower& model = options.spec;
+  auto item = FindTableFeature(job, kField + ".item_feature", model.item_feature(), kItemSources,
+                               complaints);
+  if (item) options.dim = item->dim();
+  std::optional<TableFeature> title;
+  if (model.has_title_feature()) {
+    title = AddedFeature(job, kField + ".title_feature", model.title_feature(), kTitleSources,
+                         options.dim, complaints);
+    options.title = true;
+    if (title) options.title_pool = PoolKindOf(title->feature->pooling());
+  }
+  if (model.has_action_feature()) {
+    AddedFeature(job, kField + ".action_feature", model.action_feature(), kEventSources,
+                 options.dim, complaints);
+    options.action = true;
+  }
+  if (model.has_query_feature()) {
+    auto query = AddedFeature(job, kField + ".query_feature", model.query_feature(), kEventSources,
+                              options.dim, complaints);
+    options.query = true;
+    if (query) options.query_pool = PoolKindOf(query->feature->pooling());
+    if (query && title && query->table_id != title->table_id) {
+      complaints.Add(kField + ".query_feature", "its words lie in table '" + query->table->name() +
+                                                    "', those of the titles in '" +
+                                                    title->table->name() +
+                                                    "'; name the same table in both");
+    }
+  }
+  for (int i = 0; i < model.context().feature_size(); ++i) {
+    auto found = FindTableFeature(job, kField + ".context.feature", model.context().feature(i),
+                                  kContextSources, complaints);
+    if (!found) continue;
+    options.context.push_back(
+        {found->feature->name(), found->dim(), PoolKindOf(found->feature->pooling())});
+  }
+  if (model.has_context() && model.context().feature_size() == 0) {
+    complaints.Add(kField + ".context.feature", "a context tower needs features; name some");
+  }
+  if (model.has_context() && model.context().hidden() == 0) {
+    complaints.Add(kField + ".context.hidden", "the width is 0; give at least 1");
+  }
+}
+
+void ParseTransformer(TwoTowerOptions& options, Complaints& complaints) {
+  const std::string field = kField + ".user_tower.transformer";
+  const spec::Transformer& t = options.spec.user_tower().transformer();
+  options.width = static_cast<int32_t>(t.width());
+  if (t.layers() == 0) complaints.Add(field + ".layers", "there is none; give at least 1");
+  if (t.feed_forward() == 0) complaints.Add(field + ".feed_forward", "it is 0; give at least 1");
+  if (t.width() == 0 || t.heads() == 0 || t.width() % t.heads() != 0) {
+    complaints.Add(field + ".heads", std::to_string(t.heads()) + " heads do not divide width " +
+                                         std::to_string(t.width()) + "; give a divisor");
+  }
+  if (!options.residual() && options.dim != 0 && options.width != options.dim) {
+    complaints.Add(field + ".width", std::to_string(options.width) +
+                                         ", but a plain item tower gives the table's dim " +
+                                         std::to_string(options.dim) +
+                                         "; make them equal, or use item_tower { residual {} }");
+  }
+  CheckRate(field + ".dropout", t.dropout(), complaints);
+  CheckEdges(field + ".gap_edges_days",
+             {t.gap_edges_days().data(), static_cast<size_t>(t.gap_edges_days_size())}, complaints);
+}
+
+void ParseTowers(TwoTowerOptions& options, Complaints& complaints) {
+  const spec::UserTower& user = options.spec.user_tower();
+  const std::string field = kField + ".user_tower";
+  if (user.has_age_pooling()) {
+    const auto& edges = user.age_pooling().age_edges_days();
+    CheckEdges(field + ".age_pooling.age_edges_days",
+               {edges.data(), static_cast<size_t>(edges.size())}, complaints);
+    options.width = options.dim;
+    for (bool used : {options.action, options.query}) {
+      if (!used) continue;
+      complaints.Add(field + ".age_pooling",
+                     "it pools items and cannot use action_feature or query_feature; remove these, "
+                     "or use transformer {}");
+      break;
+    }
+  } else if (user.has_transformer()) {
+    ParseTransformer(options, complaints);
+  } else {
+    complaints.Add(field, "there is none; set transformer {} or age_pooling {}");
+  }
+  CheckRate(field + ".history_dropout", user.history_dropout(), complaints);
+  CheckRate(field + ".user_dropout", user.user_dropout(), complaints);
+  if (options.residual() && options.spec.item_tower().residual().multiple() == 0) {
+    complaints.Add(kField + ".item_tower.residual.multiple", "it is 0; give at least 1");
+  }
+  const float scale = options.spec.initial_scale();
+  if (!(scale >= 0.01f && scale <= 100)) {
+    complaints.Add(kField + ".initial_scale", std::to_string(scale) +
+                                                  " lies outside of what is learned; give a number "
+                                                  "in [0.01, 100]");
+  }
+}
+
+void ParsePopularity(TwoTowerOptions& options, Complaints& complaints) {
+  if (!options.spec.has_popularity()) return;
+  const spec::PopularityLogit& popularity = options.spec.popularity();
+  options.counters = popularity.counter_size();
+  if (options.counters == 0) {
+    complaints.Add(kField + ".popularity.counter", "there is none; add at least one");
+    return;
+  }
+  for (const auto& counter : popularity.counter()) {
+    const float days = counter.kind_case() == spec::PopularityLogit::Counter::kWindowDays
+                           ? counter.window_days()
+                           : counter.half_life_days();
+    if (!(days > 0)) {
+      complaints.Add(kField + ".popularity.counter",
+                     "a counter has no length; set window_days or half_life_days above 0");
+    }
+  }
+  options.initial_beta = popularity.has_initial_beta()
+                             ? popularity.initial_beta()
+                             : 1.0f / static_cast<float>(options.counters);
+}
+
+void ParseStages(const spec::Job& job, TwoTowerOptions& options, Complaints& complaints) {
+  bool counts_draws = false;
+  for (const spec::Stage& stage : job.stage()) {
+    if (!stage.has_train()) continue;
+    const spec::Train& train = stage.train();
+    if (train.has_ranking()) {
+      options.ranking = true;
+      options.pair_head = options.pair_head || train.ranking().form() == spec::RankingLoss::PAIR;
+    } else if (train.has_sampled_softmax()) {
+      for (const spec::Negatives& negatives : train.sampled_softmax().negatives()) {
+        counts_draws =
+            counts_draws || (negatives.has_in_batch() && train.sampled_softmax().log_q());
+      }
+    } else {
+      complaints.Add("stage '" + stage.name() + "'",
+                     "a two-tower model trains with sampled_softmax or ranking; set one of them");
+    }
+  }
+  const spec::Feature* item = FindFeature(job, options.spec.item_feature());
+  const auto table = FindTable(job, item == nullptr ? "" : item->table());
+  if (!counts_draws || !table) return;
+  if (!job.table(table->value()).has_popularity()) {
+    complaints.Add("table '" + job.table(table->value()).name() + "'",
+                   "in-batch negatives with log_q need the popularity of the items; add "
+                   "popularity {} to the table");
+  }
+  options.needs.popularity_tables.push_back(*table);
+}
+
+}  // namespace
+
+Result<TwoTowerOptions> ParseTwoTower(const spec::Job& job) {
+  Complaints complaints;
+  TwoTowerOptions options;
+  options.spec = job.model().two_tower();
+  options.cosine = options.spec.similarity() == spec::COSINE;
+  options.max_length = static_cast<int32_t>(job.data().history().max_length());
+  ParseFeatures(job, options, complaints);
+  ParseTowers(options, complaints);
+  ParsePopularity(options, complaints);
+  ParseStages(job, options, complaints);
+  EMPORIUM_RETURN_IF_ERROR(complaints.ToStatus());
+  options.needs.history = true;
+  options.needs.candidates = true;
+  options.needs.counters = options.counters;
+  options.needs.vector_width = options.width + (options.counters > 0 ? 1 : 0);
+  return options;
+}
+
+}  // namespace emporium::models

@@ -29,16 +29,6 @@ std::string_view Trim(std::string_view text) {
   return text;
 }
 
-bool TabSeparated(const std::string& path, spec::Format format) {
-  if (format != spec::AUTO) {
-    return format == spec::TSV;
-  }
-  const std::string name = WithoutCompressionSuffix(path);
-  const size_t dot = name.rfind('.');
-  const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
-  return suffix == ".tsv" || suffix == ".inter" || suffix == ".item" || suffix == ".user";
-}
-
 template <class List>
 std::string Join(const List& names) {
   std::string all;
@@ -206,6 +196,16 @@ class TextRows final : public RowReader {
 };
 
 }  // namespace
+
+bool TabSeparated(const std::string& path, spec::Format format) {
+  if (format != spec::AUTO) {
+    return format == spec::TSV;
+  }
+  const std::string name = WithoutCompressionSuffix(path);
+  const size_t dot = name.rfind('.');
+  const std::string suffix = dot == std::string::npos ? "" : name.substr(dot);
+  return suffix == ".tsv" || suffix == ".inter" || suffix == ".item" || suffix == ".user";
+}
 
 bool ParseInteger(std::string_view text, int64_t* value) {
   text = Trim(text);

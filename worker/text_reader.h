@@ -77,6 +77,10 @@ Result<std::unique_ptr<RowReader>> OpenRows(const std::string& path, const spec:
 Result<std::vector<std::string>> ExpandFiles(
     const google::protobuf::RepeatedPtrField<std::string>& patterns, const std::string& data_dir);
 
+// Whether a text file's fields are separated by tabs rather than commas: as `format` says, for AUTO
+// by the name's ending.
+bool TabSeparated(const std::string& path, spec::Format format);
+
 // Parses a whole field: false when it is not a number of that kind, or beyond its range.
 bool ParseInteger(std::string_view text, int64_t* value);
 bool ParseNumber(std::string_view text, double* value);

@@ -9,7 +9,6 @@ find_package(SQLite3 REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(spdlog REQUIRED)
-find_package(OpenMP REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_program(THRIFT_COMPILER thrift REQUIRED)
 
@@ -49,7 +48,31 @@ target_link_libraries(torch::torch_cpu INTERFACE torch::c10)
 add_library(torch::first INTERFACE IMPORTED)
 target_link_options(torch::first INTERFACE
   "LINKER:--push-state,--no-as-needed,${LIBTORCH_ROOT}/lib/libtorch_cpu.so,--pop-state")
+if(EXISTS ${LIBTORCH_ROOT}/lib/libtorch_cuda.so)  # .ci/setup --cuda
+  target_link_options(torch::first INTERFACE
+    "LINKER:--push-state,--no-as-needed,${LIBTORCH_ROOT}/lib/libtorch_cuda.so,${LIBTORCH_ROOT}/lib/libc10_cuda.so,--pop-state")
+endif()
 
+# Faiss is a static library that uses OpenMP: GCC's, as LibTorch does, also under clang.
 find_library(FAISS_LIBRARY faiss REQUIRED)
 add_library(faiss INTERFACE IMPORTED)
-target_link_libraries(faiss INTERFACE ${FAISS_LIBRARY} openblas OpenMP::OpenMP_CXX)
+target_link_libraries(faiss INTERFACE ${FAISS_LIBRARY} openblas)
+target_link_options(faiss INTERFACE
+  $<IF:$<CXX_COMPILER_ID:Clang>,-fopenmp=libgomp,-fopenmp>)
+
+# The GPU path is built where the CUDA toolkit and NCCL are; without them the sources named in
+# CMakeLists.txt (emporium_library) are left out and everything else is the same.
+find_package(CUDAToolkit 13 QUIET)
+find_path(NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
+  ${CUDAToolkit_TARGET_DIR}/lib64)
+add_library(emporium_cuda INTERFACE)
+if(CUDAToolkit_FOUND AND NCCL_INCLUDE AND NCCL_LIBRARY)
+  set(EMPORIUM_HAVE_CUDA ON)
+  target_compile_definitions(emporium_cuda INTERFACE EMPORIUM_HAVE_CUDA)
+  target_include_directories(emporium_cuda SYSTEM INTERFACE ${NCCL_INCLUDE})
+  target_link_libraries(emporium_cuda INTERFACE CUDA::cudart ${NCCL_LIBRARY})
+else()
+  set(EMPORIUM_HAVE_CUDA OFF)
+endif()
+message(STATUS "GPU path (CUDA and NCCL): ${EMPORIUM_HAVE_CUDA}")

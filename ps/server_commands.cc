@@ -1,0 +1,145 @@
+// What a server does when it is told to: restore and checkpoint, on all of its shards side by side.
+#include <latch>
+#include <optional>
+#include <utility>
+
+#include "ps/checkpoint.h"
+#include "ps/server.h"
+#include "runtime/clock.h"
+#include "runtime/control_client.h"
+#include "runtime/file.h"
+#include "runtime/log.h"
+#include "runtime/manifest.h"
+
+namespace emporium::ps {
+namespace {
+
+using control::CommandKind;
+
+const char* NameOf(CommandKind::type kind) {
+  switch (kind) {
+    case CommandKind::RESTORE:
+      return "restore";
+    case CommandKind::CHECKPOINT:
+      return "checkpoint";
+    default:
+      return "unknown command";
+  }
+}
+
+control::ShardFile ToControl(ShardId shard, const ShardFileInfo& info) {
+  control::ShardFile file;
+  file.shard = shard.value();
+  file.path = info.path;
+  file.bytes = static_cast<int64_t>(info.bytes);
+  file.sha256 = info.sha256;
+  for (const auto& [partition, digest] : info.partition_digests) {
+    file.partition_digests[partition.value()] = digest;
+  }
+  return file;
+}
+
+}  // namespace
+
+void Server::Execute() {
+  while (std::optional<control::Command> command = commands_.Pop()) {
+    const runtime::Stopwatch watch;
+    Outcome outcome;
+    outcome.sequence = command->sequence;
+    switch (command->kind) {
+      case CommandKind::RESTORE:
+        outcome.status = Restore(*command);
+        break;
+      case CommandKind::CHECKPOINT: {
+        Result<std::vector<control::ShardFile>> files = Checkpoint(*command);
+        outcome.status = files.status();
+        if (files.ok()) outcome.shard_files = std::move(files).value();
+        break;
+      }
+      default:
+        outcome.status =
+            InvalidArgument("a server does not know command " + std::to_string(command->kind));
+    }
+    if (!outcome.status.ok()) {
+      runtime::Log(runtime::LogLevel::kError, "ps", "{} failed: {}", NameOf(command->kind),
+                   outcome.status.ToString());
+    }
+    runtime::MutexLock lock(mutex_);
+    seconds_[NameOf(command->kind)] += watch.Seconds();
+    outcome_ = std::move(outcome);
+    changed_.NotifyAll();
+  }
+}
+
+Status Server::OnEveryShard(const Work& work) {
+  std::vector<Status> statuses(shards_.size());
+  std::latch done(static_cast<ptrdiff_t>(shards_.size()));
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    shards_[i]->Post([&, i](std::unique_ptr<Shard>& shard, std::vector<Send>* out) {
+      statuses[i] = work(i, shard, out);
+      done.count_down();
+    });
+  }
+  done.wait();
+  for (const Status& status : statuses) EMPORIUM_RETURN_IF_ERROR(status);
+  return Status::Ok();
+}
+
+Status Server::Restore(const control::Command& command) {
+  EMPORIUM_ASSIGN_OR_RETURN(const runtime::Route route, runtime::RouteFromControl(command.route));
+  if (first_shard_ < 0 || first_shard_ + shards_.size() > route.shards()) {
+    return InvalidArgument("the route names " + std::to_string(route.shards()) +
+                           " shards, this server has " + std::to_string(shards_.size()) + " from " +
+                           std::to_string(first_shard_) + " on");
+  }
+  // Verified once for all shards, before any file is opened.
+  spec::CheckpointManifest manifest;
+  const std::string& dir = command.checkpoint_dir;
+  if (!dir.empty()) {
+    EMPORIUM_ASSIGN_OR_RETURN(manifest, runtime::ReadManifest(dir));
+    EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(dir, manifest));
+  }
+  const std::vector<TableSettings> tables = TablesOf(config_.job);
+  return OnEveryShard([&](size_t i, std::unique_ptr<Shard>& shard,
+                          std::vector<Send>* out) -> Status {
+    Shard::Config config;
+    config.id = ShardId(static_cast<uint16_t>(first_shard_ + i));
+    config.route_version = route.version;
+    config.partitions = route.partitions();
+    for (uint32_t p = 0; p < route.partitions(); ++p) {
+      if (route.shard_of_partition[p] == config.id) {
+        config.owned.push_back(PartitionId(static_cast<uint16_t>(p)));
+      }
+    }
+    config.tables = tables;
+    if (shard != nullptr) shard->RefuseParked("the shard is restored", out);
+    shard.reset();  // its memory is needed for the next
+    auto fresh = std::make_unique<Shard>(std::move(config));
+    if (!dir.empty()) {
+      EMPORIUM_RETURN_IF_ERROR(RestoreShard(dir, manifest, config_.job_fingerprint, fresh.get()));
+    }
+    shard = std::move(fresh);
+    return Status::Ok();
+  });
+}
+
+Result<std::vector<control::ShardFile>> Server::Checkpoint(const control::Command& command) {
+  EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(command.checkpoint_dir));
+  const StageId stage(static_cast<uint32_t>(command.stage));
+  const Step step(static_cast<uint64_t>(command.until_step));
+  std::vector<control::ShardFile> files(shards_.size());
+  EMPORIUM_RETURN_IF_ERROR(
+      OnEveryShard([&](size_t i, std::unique_ptr<Shard>& shard, std::vector<Send>* out) -> Status {
+        if (shard == nullptr) return FailedPrecondition("a checkpoint of what was never restored");
+        EMPORIUM_RETURN_IF_ERROR(shard->ReadyForCheckpoint(stage, step, out));
+        EMPORIUM_ASSIGN_OR_RETURN(
+            const ShardFileInfo info,
+            WriteShardFile(*shard, command.checkpoint_dir, config_.job_fingerprint,
+                           static_cast<uint64_t>(incarnation_)));
+        files[i] = ToControl(shard->config().id, info);
+        return Status::Ok();
+      }));
+  return files;
+}
+
+}  // namespace emporium::ps

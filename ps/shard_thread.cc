@@ -1,0 +1,147 @@
+#include "ps/shard_thread.h"
+
+#include <future>
+#include <utility>
+
+#include "proto/frame.h"
+#include "runtime/clock.h"
+
+namespace emporium::ps {
+
+// The inside: everything here is touched by the shard's thread alone.
+class ShardThread::Loop {
+ public:
+  Loop(ShardThread* outside, std::unique_ptr<runtime::ServerSocket> socket)
+      : outside_(outside), socket_(std::move(socket)) {}
+
+  void Run() {
+    PeerId peer;
+    runtime::Message message;
+    for (;;) {
+      if (socket_->Receive(peer, message, -1)) HandleFrame(peer, std::move(message));
+      Orders orders = outside_->TakeOrders();
+      for (const Task& task : orders.tasks) {
+        task(shard_, &out_);
+        SendOut();
+      }
+      if (orders.status || !orders.tasks.empty()) outside_->Publish(Status());
+      if (orders.stop) return;
+    }
+  }
+
+ private:
+  void HandleFrame(const PeerId& peer, runtime::Message message) {
+    if (shard_ == nullptr) return RefuseEarly(peer, message);
+    const runtime::Stopwatch watch;
+    const uint64_t steps = shard_->counters().steps_applied;
+    shard_->Handle(peer, FrameBytes(std::move(message)), &out_);
+    SendOut();
+    const bool applied = shard_->counters().steps_applied != steps;
+    (applied ? seconds_applying_ : seconds_serving_) += watch.Seconds();
+  }
+
+  // Before the scheduler has said what to restore.
+  void RefuseEarly(const PeerId& peer, const runtime::Message& message) {
+    const Result<FrameHeader> header = FrameView::ParseHeader(message.bytes());
+    if (!header.ok()) {
+      ++refused_early_;
+      return;
+    }
+    const bool asks = header->type == FrameType::kPull || header->type == FrameType::kPush ||
+                      header->type == FrameType::kAssign;
+    if (!asks) return;
+    socket_->Send(peer, EncodeError(*header, RouteVersion(0), Step(0),
+                                    Busy("the shard has not been restored yet; ask again")));
+  }
+
+  void SendOut() {
+    for (Send& send : out_) socket_->Send(send.peer, std::move(send.bytes));
+    out_.clear();
+  }
+
+  ShardStatus Status() const {
+    ShardStatus status;
+    status.seconds_applying = seconds_applying_;
+    status.seconds_serving = seconds_serving_;
+    if (shard_ != nullptr) {
+      status.counters = shard_->counters();
+      for (size_t i = 0; i < shard_->tables(); ++i) {
+        const Table& table = shard_->table(i);
+        status.tables.push_back({table.settings().name, table.rows(), table.bytes()});
+      }
+    }
+    status.counters.refused_frames += refused_early_;
+    return status;
+  }
+
+  ShardThread* const outside_;
+  const std::unique_ptr<runtime::ServerSocket> socket_;
+  std::unique_ptr<Shard> shard_;
+  std::vector<Send> out_;
+  uint64_t refused_early_ = 0;
+  double seconds_applying_ = 0;
+  double seconds_serving_ = 0;
+};
+
+Result<std::unique_ptr<ShardThread>> ShardThread::Start(runtime::Context& context,
+                                                        const std::string& endpoint) {
+  auto self = std::make_unique<ShardThread>();
+  std::promise<emporium::Status> bound;
+  std::future<emporium::Status> answer = bound.get_future();
+  // The socket belongs to the thread that makes it, so it is bound there.
+  self->thread_ =
+      std::thread([outside = self.get(), &context, endpoint, bound = std::move(bound)]() mutable {
+        Result<std::unique_ptr<runtime::ServerSocket>> socket =
+            runtime::ServerSocket::Bind(context, endpoint);
+        if (!socket.ok()) return bound.set_value(socket.status());
+        outside->endpoint_ = (*socket)->endpoint();
+        outside->waker_ = (*socket)->waker();
+        Loop loop(outside, std::move(socket).value());
+        bound.set_value(emporium::Status::Ok());
+        loop.Run();
+      });
+  EMPORIUM_RETURN_IF_ERROR(answer.get());
+  return self;
+}
+
+ShardThread::~ShardThread() {
+  {
+    runtime::MutexLock lock(mutex_);
+    orders_.stop = true;
+  }
+  waker_.Wake();
+  thread_.join();
+}
+
+void ShardThread::Post(Task task) {
+  {
+    runtime::MutexLock lock(mutex_);
+    orders_.tasks.push_back(std::move(task));
+  }
+  waker_.Wake();
+}
+
+void ShardThread::RefreshStatus() {
+  {
+    runtime::MutexLock lock(mutex_);
+    orders_.status = true;
+  }
+  waker_.Wake();
+}
+
+ShardStatus ShardThread::status() const {
+  runtime::MutexLock lock(mutex_);
+  return status_;
+}
+
+ShardThread::Orders ShardThread::TakeOrders() {
+  runtime::MutexLock lock(mutex_);
+  return std::exchange(orders_, Orders{});
+}
+
+void ShardThread::Publish(ShardStatus status) {
+  runtime::MutexLock lock(mutex_);
+  status_ = std::move(status);
+}
+
+}  // namespace emporium::ps

@@ -1,0 +1,75 @@
+// A thread with its socket and the shard that it serves. Frames are handled one by one; tasks that
+// other threads post (restore, checkpoint) run between two frames, with the shard to themselves.
+//
+// The object may be used by any thread; the shard belongs to the thread inside. Until a task has
+// put a shard in place, frames are answered Busy.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "proto/status.h"
+#include "ps/shard.h"
+#include "runtime/thread_annotations.h"
+#include "runtime/transport.h"
+
+namespace emporium::ps {
+
+// A look at a shard from outside.
+struct ShardStatus {
+  struct OfTable {
+    std::string name;
+    uint64_t rows = 0, bytes = 0;
+  };
+  ShardCounters counters;
+  std::vector<OfTable> tables;
+  double seconds_applying = 0;  // frames that completed a step
+  double seconds_serving = 0;   // all other frames
+};
+
+class ShardThread {
+ public:
+  // Runs on the shard's thread; may replace the shard, and appends frames to send.
+  using Task = std::function<void(std::unique_ptr<Shard>& shard, std::vector<Send>* out)>;
+
+  // Binds the endpoint and begins to serve.
+  static Result<std::unique_ptr<ShardThread>> Start(runtime::Context& context,
+                                                    const std::string& endpoint);
+  // Runs what has been posted, then ends.
+  ~ShardThread();
+  ShardThread(const ShardThread&) = delete;
+  ShardThread& operator=(const ShardThread&) = delete;
+
+  const std::string& endpoint() const { return endpoint_; }  // with the port that was bound
+  void Post(Task task) EMPORIUM_EXCLUDES(mutex_);
+  // As it was after the last task or the last RefreshStatus that has been run.
+  ShardStatus status() const EMPORIUM_EXCLUDES(mutex_);
+  // Asks for a newer status; does not wait for it.
+  void RefreshStatus() EMPORIUM_EXCLUDES(mutex_);
+
+  ShardThread() = default;  // for Start
+
+ private:
+  class Loop;
+  // What is to be done besides frames.
+  struct Orders {
+    std::vector<Task> tasks;
+    bool status = false;
+    bool stop = false;
+  };
+  Orders TakeOrders() EMPORIUM_EXCLUDES(mutex_);
+  void Publish(ShardStatus status) EMPORIUM_EXCLUDES(mutex_);
+
+  std::string endpoint_;
+  runtime::Waker waker_;
+  mutable runtime::Mutex mutex_;
+  Orders orders_ EMPORIUM_GUARDED_BY(mutex_);
+  ShardStatus status_ EMPORIUM_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace emporium::ps

@@ -2,23 +2,35 @@
 // way (worker/trainer.h), which names the version.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "models/model.h"
+#include "proto/ids.h"
 #include "proto/status.h"
 #include "worker/batch_source.h"
+#include "worker/dense.h"
+#include "worker/key_split.h"
+#include "worker/ps_client.h"
 
 namespace emporium::worker {
 
 // A RowSet with the memory that it points to.
 struct RowBuffer {
-  models::RowSet rows;                      // in the order of the TableKeys that were asked for
-  std::vector<std::vector<float>> values;   // by entry of rows
+  models::RowSet rows;                     // in the order of the TableKeys that were asked for
+  std::vector<std::vector<float>> values;  // by entry of rows
   std::vector<std::vector<float>> popularity;
   std::vector<std::vector<float>> gradients;
 };
+
+// Sizes `out` for the rows of `tables` (memory that it has is used again) and points its RowSet to
+// them. `dims` by TableId.
+void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t> dims,
+                 bool with_gradients, RowBuffer* out);
+// Where the rows of `out` are to be received.
+std::vector<RowTarget> TargetsOf(RowBuffer* out);
 
 // May be called from one thread at a time.
 class RowSource {
@@ -29,5 +41,10 @@ class RowSource {
   // All dense parameters in the order of Model::parameters().
   virtual Status FetchDense(std::span<float> out) = 0;
 };
+
+// The rows that the shards hold now. All arguments outlive the source; `dims` by TableId.
+std::unique_ptr<RowSource> MakeRowSource(PsClient& client, std::vector<uint32_t> dims,
+                                         const DenseLayout& dense, StageId stage,
+                                         Generation generation);
 
 }  // namespace emporium::worker

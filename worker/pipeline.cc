@@ -1,0 +1,312 @@
+#include "worker/pipeline.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "proto/check.h"
+#include "proto/limits.h"
+
+namespace emporium::worker {
+namespace {
+
+using runtime::Message;
+using runtime::MutexLock;
+using runtime::Stopwatch;
+
+constexpr size_t kReadAheadPerLane = 2;
+constexpr size_t kPullsPerLane = 2;
+static_assert(kPullsPerLane <= limits::kMaxPullsInFlight);
+
+}  // namespace
+
+void TimeByPart::Add(const TimeByPart& other) {
+  read += other.read;
+  plan += other.plan;
+  read_wait += other.read_wait;
+  pull_wait += other.pull_wait;
+  unpack += other.unpack;
+  compute += other.compute;
+  pack += other.pack;
+  push_wait += other.push_wait;
+}
+
+Pipeline::Pipeline(const PipelineParts& parts, const SpanAssignment& assignment, Step version)
+    : parts_(parts),
+      planner_(*parts.job, *parts.source, *parts.dense, parts.dims, parts.client->route(),
+               assignment),
+      plan_(planner_.stage(), assignment, version) {
+  EMPORIUM_CHECK(!parts.lanes.empty() && parts.readers > 0, "a pipeline has lanes and readers");
+}
+
+// -- Control
+// ---------------------------------------------------------------------------------------
+
+Status Pipeline::Run() {
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < parts_.readers; ++i) threads.emplace_back([this] { ReaderLoop(); });
+  for (Lane* lane : parts_.lanes) threads.emplace_back([this, lane] { LaneLoop(lane); });
+  for (std::thread& thread : threads) thread.join();
+  // Pulls beyond a pause, or what an error left under way.
+  parts_.client->CancelAll();
+  MutexLock lock(mutex_);
+  return failure_.value_or(Status::Ok());
+}
+
+void Pipeline::Pause() {
+  MutexLock lock(mutex_);
+  plan_.Pause();
+  read_room_.NotifyAll();
+  lane_ready_.NotifyAll();
+}
+
+void Pipeline::Abort(const Status& why) {
+  MutexLock lock(mutex_);
+  Fail(why);
+}
+
+void Pipeline::Fail(const Status& status) {
+  if (!failure_.has_value()) failure_ = status;
+  read_room_.NotifyAll();
+  lane_ready_.NotifyAll();
+}
+
+std::optional<Step> Pipeline::highest_begun() const {
+  MutexLock lock(mutex_);
+  return plan_.highest_begun();
+}
+
+std::vector<StepLoss> Pipeline::TakeLosses() {
+  MutexLock lock(mutex_);
+  return std::exchange(losses_, {});
+}
+
+TimeByPart Pipeline::time() const {
+  MutexLock lock(mutex_);
+  return time_;
+}
+
+// -- Reading
+// ---------------------------------------------------------------------------------------
+
+bool Pipeline::RoomToRead() const {
+  size_t waiting = 0;
+  for (const auto& [number, item] : items_) {
+    if (item->state == State::kReading || item->state == State::kRead) ++waiting;
+  }
+  return waiting < kReadAheadPerLane * parts_.lanes.size();
+}
+
+void Pipeline::ReaderLoop() {
+  TimeByPart time;
+  while (true) {
+    Item* item = nullptr;
+    {
+      MutexLock lock(mutex_);
+      time_.Add(std::exchange(time, {}));
+      std::optional<MicroBatchId> id;
+      while (!Over() && (!RoomToRead() || !(id = plan_.Next()).has_value())) {
+        read_room_.Wait(mutex_);
+      }
+      if (Over()) break;
+      std::unique_ptr<Item> fresh = std::make_unique<Item>();
+      if (!spare_.empty()) {
+        fresh = std::move(spare_.back());
+        spare_.pop_back();
+      }
+      fresh->work.id = *id;
+      fresh->state = State::kReading;
+      item = fresh.get();
+      items_.emplace(next_number_++, std::move(fresh));
+    }
+    const Status status = Prepare(item, &time);
+    MutexLock lock(mutex_);
+    if (!status.ok()) {
+      Fail(status);
+      break;
+    }
+    item->state = State::kRead;
+    SendPulls();
+  }
+  MutexLock lock(mutex_);
+  time_.Add(time);
+}
+
+Status Pipeline::Prepare(Item* item, TimeByPart* time) {
+  Stopwatch watch;
+  EMPORIUM_RETURN_IF_ERROR(planner_.Read(&item->work));
+  time->read += watch.Restart();
+  planner_.Plan(&item->work, parts_.client->NewRequestId(), parts_.client->NewRequestId());
+  item->pull = {};
+  item->pull.request_id = item->work.pull.request_id;
+  item->pull.answer = FrameType::kPullReply;
+  item->pull.encode = [this, item](size_t shard) { return planner_.PullFrame(item->work, shard); };
+  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
+    item->pull.frames.push_back(item->pull.encode(shard));
+  }
+  time->plan += watch.Restart();
+  return Status::Ok();
+}
+
+// -- Pulling
+// ---------------------------------------------------------------------------------------
+
+void Pipeline::SendPulls() {
+  size_t under_way = 0;
+  for (const auto& [number, item] : items_) {
+    if (item->state == State::kPulling || item->state == State::kPulled) ++under_way;
+  }
+  for (auto& [number, item] : items_) {
+    if (under_way >= kPullsPerLane * parts_.lanes.size()) return;
+    if (item->state == State::kReading) return;  // pulls go out in order
+    if (item->state != State::kRead) continue;
+    if (failure_.has_value() || !plan_.MayPull(item->work.id.step)) return;
+    item->state = State::kPulling;
+    ++under_way;
+    item->pull.done = [this, number = number](const Status& status, std::vector<Message> replies) {
+      PullAnswered(number, status, std::move(replies));
+    };
+    parts_.client->Call(std::move(item->pull));
+    read_room_.NotifyOne();
+  }
+}
+
+void Pipeline::PullAnswered(Number number, const Status& status, std::vector<Message> replies) {
+  MutexLock lock(mutex_);
+  if (!status.ok()) {
+    if (!plan_.Done()) Fail(status);  // else it was pulled beyond a pause, and cancelled
+    return;
+  }
+  Item* const item = items_.at(number).get();
+  plan_.Answered(item->work.id.step);
+  if (item->work.id.only_await) {
+    plan_.Acknowledged(item->work.id.step);
+    Finish(number);
+  } else {
+    item->replies = std::move(replies);
+    item->state = State::kPulled;
+    lane_ready_.NotifyOne();
+  }
+  SendPulls();
+}
+
+// -- Computing
+// -------------------------------------------------------------------------------------
+
+Pipeline::Item* Pipeline::NextReady(Number* number) {
+  for (auto& [n, item] : items_) {
+    if (item->state == State::kPulled && plan_.MayBegin(item->work.id.step)) {
+      *number = n;
+      return item.get();
+    }
+  }
+  return nullptr;
+}
+
+Pipeline::Item* Pipeline::WaitReady(Number* number, TimeByPart* time) {
+  while (true) {
+    if (Over()) return nullptr;
+    if (Item* item = NextReady(number)) return item;
+    bool pulling = false;
+    bool pushing = false;
+    bool reading = false;
+    for (const auto& [n, item] : items_) {
+      pulling |= item->state == State::kPulling;
+      pushing |= item->state == State::kPushing;
+      reading |= item->state == State::kReading || item->state == State::kRead;
+    }
+    Stopwatch watch;
+    lane_ready_.Wait(mutex_);
+    double& part = pulling   ? time->pull_wait
+                   : reading ? time->read_wait
+                   : pushing ? time->push_wait
+                             : time->read_wait;
+    part += watch.Seconds();
+  }
+}
+
+void Pipeline::LaneLoop(Lane* lane) {
+  TimeByPart time;
+  while (true) {
+    Number number = 0;
+    Item* item = nullptr;
+    {
+      MutexLock lock(mutex_);
+      time_.Add(std::exchange(time, {}));
+      item = WaitReady(&number, &time);
+      if (item == nullptr) break;
+      item->state = State::kComputing;
+      plan_.Begin(item->work.id.step);
+      SendPulls();
+    }
+    const Status status = Compute(lane, item, &time);
+    if (!status.ok()) {
+      MutexLock lock(mutex_);
+      Fail(status);
+      break;
+    }
+    Push(number, item, &time);
+  }
+  MutexLock lock(mutex_);
+  time_.Add(time);
+}
+
+Status Pipeline::Compute(Lane* lane, Item* item, TimeByPart* time) {
+  Stopwatch watch;
+  Work& work = item->work;
+  Status status = planner_.Unpack(&work, item->replies);
+  item->replies.clear();
+  time->unpack += watch.Restart();
+  if (status.ok() && !work.empty()) status = lane->Compute(planner_.train(), &work);
+  time->compute += watch.Restart();
+  if (status.ok()) return status;
+  return status.WithContext("step " + std::to_string(work.id.step.value()) + ", micro-batch " +
+                            std::to_string(work.id.micro_batch.value()));
+}
+
+void Pipeline::Push(Number number, Item* item, TimeByPart* time) {
+  Stopwatch watch;
+  PsCall call;
+  call.request_id = item->work.push.request_id;
+  call.answer = FrameType::kAck;
+  call.encode = [this, item](size_t shard) { return planner_.PushFrame(item->work, shard); };
+  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
+    call.frames.push_back(call.encode(shard));
+  }
+  call.done = [this, number](const Status& status, const std::vector<Message>&) {
+    PushAcknowledged(number, status);
+  };
+  time->pack += watch.Restart();
+  MutexLock lock(mutex_);
+  if (failure_.has_value()) return;
+  item->state = State::kPushing;
+  parts_.client->Call(std::move(call));
+}
+
+// -- The end of a micro-batch
+// ----------------------------------------------------------------------
+
+void Pipeline::PushAcknowledged(Number number, const Status& status) {
+  MutexLock lock(mutex_);
+  if (!status.ok()) return Fail(status);
+  Item* const item = items_.at(number).get();
+  plan_.Acknowledged(item->work.id.step);
+  RecordLoss(&item->work);
+  Finish(number);
+}
+
+void Pipeline::RecordLoss(Work* work) {
+  losses_.push_back({work->id.step, work->id.micro_batch, work->planned.batch.samples,
+                     std::exchange(work->losses, {})});
+}
+
+void Pipeline::Finish(Number number) {
+  const auto item = items_.find(number);
+  spare_.push_back(std::move(item->second));
+  items_.erase(item);
+  if (!plan_.Done()) return;
+  read_room_.NotifyAll();
+  lane_ready_.NotifyAll();
+}
+
+}  // namespace emporium::worker

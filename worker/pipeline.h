@@ -1,0 +1,134 @@
+// Runs one span of a train stage on this worker: reader threads make batches ahead of need, pulls
+// go out as soon as shards take them, lanes compute side by side, pushes are awaited at the end.
+//
+//   reader threads        client's thread          lane threads            client's thread
+//   read, split by shard -> pull ... answered -> unpack, compute, pack -> push ... acknowledged
+//
+// What may happen next is decided by SpanPlan; here are the threads, the memory and the waiting.
+// Bounds: at most kReadAheadPerLane batches per lane wait for their pull and kPullsPerLane per lane
+// are pulled or wait for a lane. Pulls go out in order and lanes take the lowest micro-batch that
+// is there, so a step's micro-batches are never behind a later step's: there is no deadlock,
+// however few lanes there are.
+//
+// Run belongs to one thread; Pause, Abort and the readers of state to any.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/job.pb.h"
+#include "proto/status.h"
+#include "runtime/clock.h"
+#include "runtime/thread_annotations.h"
+#include "worker/batch_source.h"
+#include "worker/lane.h"
+#include "worker/ps_client.h"
+#include "worker/span_plan.h"
+#include "worker/work.h"
+
+namespace emporium::worker {
+
+struct StepLoss {
+  Step step;
+  MicroBatch micro_batch;
+  int64_t samples = 0;
+  std::vector<models::LossTerm> terms;
+};
+
+// What the threads spent their time on, in seconds, summed over threads. Readers: read, plan.
+// Lanes: the others; together they make up the lanes' whole time.
+struct TimeByPart {
+  double read = 0;       // samples into columns
+  double plan = 0;       // keys split by shard, pulls packed
+  double read_wait = 0;  // a lane had nothing because no batch was read yet
+  double pull_wait = 0;  // ... because rows had not arrived yet (or the step was not reached)
+  double unpack = 0;     // answers into rows
+  double compute = 0;
+  double pack = 0;       // gradients into pushes
+  double push_wait = 0;  // ... because only acknowledgements were missing
+  void Add(const TimeByPart& other);
+};
+
+// What a pipeline works with; all of it outlives the pipeline.
+struct PipelineParts {
+  const spec::Job* job = nullptr;
+  const BatchSource* source = nullptr;
+  PsClient* client = nullptr;
+  const DenseLayout* dense = nullptr;
+  std::vector<uint32_t> dims;  // by TableId
+  std::vector<Lane*> lanes;
+  uint32_t readers = 1;
+};
+
+class Pipeline {
+ public:
+  // `version`: the smallest at which a shard stands.
+  Pipeline(const PipelineParts& parts, const SpanAssignment& assignment, Step version);
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  // Returns when the span is done (or, after Pause, what had been begun of it), or with the first
+  // error. No call to a shard is under way afterwards.
+  Status Run();
+  // Begins no further step; Run returns when those begun are acknowledged.
+  void Pause() EMPORIUM_EXCLUDES(mutex_);
+  // Ends Run soon, with `why`.
+  void Abort(const Status& why) EMPORIUM_EXCLUDES(mutex_);
+
+  std::optional<Step> highest_begun() const EMPORIUM_EXCLUDES(mutex_);
+  // Losses of the micro-batches acknowledged since the last call.
+  std::vector<StepLoss> TakeLosses() EMPORIUM_EXCLUDES(mutex_);
+  TimeByPart time() const EMPORIUM_EXCLUDES(mutex_);
+
+ private:
+  enum class State { kReading, kRead, kPulling, kPulled, kComputing, kPushing };
+  struct Item {
+    State state = State::kReading;
+    Work work;
+    PsCall pull;                            // between planning and sending
+    std::vector<runtime::Message> replies;  // between answer and unpacking
+  };
+  using Number = uint64_t;  // order in which micro-batches were given out
+
+  void ReaderLoop();
+  void LaneLoop(Lane* lane);
+  // Fills item->work and packs its pulls.
+  Status Prepare(Item* item, TimeByPart* time);
+  Status Compute(Lane* lane, Item* item, TimeByPart* time);
+  void Push(Number number, Item* item, TimeByPart* time) EMPORIUM_EXCLUDES(mutex_);
+  void RecordLoss(Work* work) EMPORIUM_REQUIRES(mutex_);
+
+  // The lowest micro-batch that a lane may take now.
+  Item* NextReady(Number* number) EMPORIUM_REQUIRES(mutex_);
+  // Waits for one; nothing when the span is over. Says in `time` what was missing.
+  Item* WaitReady(Number* number, TimeByPart* time) EMPORIUM_REQUIRES(mutex_);
+  bool RoomToRead() const EMPORIUM_REQUIRES(mutex_);
+  // Sends the pulls that may be sent.
+  void SendPulls() EMPORIUM_REQUIRES(mutex_);
+  void PullAnswered(Number number, const Status& status, std::vector<runtime::Message> replies)
+      EMPORIUM_EXCLUDES(mutex_);
+  void PushAcknowledged(Number number, const Status& status) EMPORIUM_EXCLUDES(mutex_);
+  void Finish(Number number) EMPORIUM_REQUIRES(mutex_);
+  void Fail(const Status& status) EMPORIUM_REQUIRES(mutex_);
+  bool Over() const EMPORIUM_REQUIRES(mutex_) { return failure_.has_value() || plan_.Done(); }
+
+  const PipelineParts parts_;
+  const WorkPlanner planner_;
+
+  mutable runtime::Mutex mutex_;
+  runtime::CondVar read_room_;   // readers wait here
+  runtime::CondVar lane_ready_;  // lanes wait here
+  SpanPlan plan_ EMPORIUM_GUARDED_BY(mutex_);
+  std::map<Number, std::unique_ptr<Item>> items_ EMPORIUM_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Item>> spare_ EMPORIUM_GUARDED_BY(mutex_);
+  Number next_number_ EMPORIUM_GUARDED_BY(mutex_) = 0;
+  std::optional<Status> failure_ EMPORIUM_GUARDED_BY(mutex_);
+  std::vector<StepLoss> losses_ EMPORIUM_GUARDED_BY(mutex_);
+  TimeByPart time_ EMPORIUM_GUARDED_BY(mutex_);
+};
+
+}  // namespace emporium::worker

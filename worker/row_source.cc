@@ -1,0 +1,110 @@
+#include "worker/row_source.h"
+
+#include <utility>
+
+#include "proto/check.h"
+
+namespace emporium::worker {
+
+void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t> dims,
+                 bool with_gradients, RowBuffer* out) {
+  const size_t n = tables.size();
+  out->rows.assign(n, {});
+  out->values.resize(n);
+  out->popularity.resize(n);
+  out->gradients.resize(n);
+  for (size_t i = 0; i < n; ++i) {
+    const TableKeys& keys = tables[i];
+    EMPORIUM_CHECK(keys.table.value() < dims.size(), "the batch names tables of the job");
+    const size_t rows = keys.keys.size();
+    const uint32_t dim = dims[keys.table.value()];
+    out->values[i].resize(rows * dim);
+    out->popularity[i].resize(keys.want_popularity ? rows : 0);
+    out->gradients[i].resize(with_gradients ? rows * dim : 0);
+    models::TableRows& set = out->rows[i];
+    set.table = keys.table;
+    set.rows = static_cast<int32_t>(rows);
+    set.dim = static_cast<int32_t>(dim);
+    set.values = out->values[i].data();
+    set.popularity = keys.want_popularity ? out->popularity[i].data() : nullptr;
+    set.gradient = with_gradients ? out->gradients[i].data() : nullptr;
+  }
+}
+
+std::vector<RowTarget> TargetsOf(RowBuffer* out) {
+  std::vector<RowTarget> targets(out->rows.size());
+  for (size_t i = 0; i < targets.size(); ++i) {
+    targets[i] = {out->values[i], out->popularity[i], &out->rows[i].popularity_total,
+                  static_cast<uint32_t>(out->rows[i].dim)};
+  }
+  return targets;
+}
+
+namespace {
+
+class ShardRows final : public RowSource {
+ public:
+  ShardRows(PsClient& client, std::vector<uint32_t> dims, const DenseLayout& dense, StageId stage,
+            Generation generation)
+      : client_(client),
+        dims_(std::move(dims)),
+        dense_(dense),
+        stage_(stage),
+        generation_(generation) {}
+
+  Status Fetch(const std::vector<TableKeys>& tables, RowBuffer* out) override {
+    PrepareRows(tables, dims_, false, out);
+    return Pull(tables, TargetsOf(out));
+  }
+
+  Status FetchDense(std::span<float> out) override {
+    EMPORIUM_CHECK(out.size() == dense_.floats(), "room for all dense parameters");
+    RowBuffer rows;
+    EMPORIUM_RETURN_IF_ERROR(Fetch(dense_.tables(), &rows));
+    for (size_t i = 0; i < dense_.tables().size(); ++i) {
+      dense_.RowsToFlat(i, rows.values[i], out);
+    }
+    return Status::Ok();
+  }
+
+ private:
+  Status Pull(const std::vector<TableKeys>& tables, const std::vector<RowTarget>& targets) {
+    const auto route = client_.route();
+    if (route == nullptr) return FailedPrecondition("no route to the shards is known yet");
+    std::vector<const TableKeys*> keys;
+    for (const TableKeys& table : tables) keys.push_back(&table);
+    const KeySplit split(*route, std::move(keys));
+    FrameHeader header;
+    header.type = FrameType::kPull;
+    header.any_version = true;
+    header.request_id = client_.NewRequestId();
+    header.route_version = route->version;
+    header.generation = generation_;
+    header.stage = stage_;
+    PsCall call;
+    call.request_id = header.request_id;
+    call.encode = [&header, &split](size_t shard) { return EncodePull(header, split, shard); };
+    for (size_t shard = 0; shard < split.shards(); ++shard) {
+      call.frames.push_back(call.encode(shard));
+    }
+    EMPORIUM_ASSIGN_OR_RETURN(const std::vector<runtime::Message> replies,
+                              CallAndWait(client_, std::move(call)));
+    return DecodePull(split, replies, targets);
+  }
+
+  PsClient& client_;
+  const std::vector<uint32_t> dims_;
+  const DenseLayout& dense_;
+  const StageId stage_;
+  const Generation generation_;
+};
+
+}  // namespace
+
+std::unique_ptr<RowSource> MakeRowSource(PsClient& client, std::vector<uint32_t> dims,
+                                         const DenseLayout& dense, StageId stage,
+                                         Generation generation) {
+  return std::make_unique<ShardRows>(client, std::move(dims), dense, stage, generation);
+}
+
+}  // namespace emporium::worker

@@ -1,0 +1,109 @@
+#include "worker/work.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "worker/learning_rate.h"
+
+namespace emporium::worker {
+
+WorkPlanner::WorkPlanner(const spec::Job& job, const BatchSource& source, const DenseLayout& dense,
+                         std::vector<uint32_t> dims, std::shared_ptr<const runtime::Route> route,
+                         const SpanAssignment& assignment)
+    : job_(job),
+      source_(source),
+      dense_(dense),
+      dims_(std::move(dims)),
+      route_(std::move(route)),
+      assignment_(assignment),
+      stage_(source.plan(assignment.stage)),
+      train_(job.stage(static_cast<int>(assignment.stage.value())).train()) {
+  for (int i = 0; i < job.table_size(); ++i) {
+    if (job.table(i).has_popularity()) counting_tables_.emplace_back(static_cast<uint16_t>(i));
+  }
+}
+
+bool WorkPlanner::Counts(TableId table) const {
+  return std::find(counting_tables_.begin(), counting_tables_.end(), table) !=
+         counting_tables_.end();
+}
+
+Status WorkPlanner::Read(Work* work) const {
+  work->planned = {};
+  if (work->id.only_await) return Status::Ok();
+  EMPORIUM_ASSIGN_OR_RETURN(work->planned,
+                            source_.Train(assignment_.stage, work->id.step, work->id.micro_batch));
+  if (work->empty()) work->planned.tables.clear();
+  return Status::Ok();
+}
+
+void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
+  std::vector<const TableKeys*> tables;
+  for (const TableKeys& keys : work->planned.tables) tables.push_back(&keys);
+  if (!work->empty()) {
+    for (const TableKeys& keys : dense_.tables()) tables.push_back(&keys);
+  }
+  work->absent.clear();
+  work->absent.reserve(counting_tables_.size());  // `tables` points into it
+  for (const TableId table : counting_tables_) {
+    const bool occurs = std::any_of(work->planned.tables.begin(), work->planned.tables.end(),
+                                    [table](const TableKeys& keys) { return keys.table == table; });
+    if (occurs) continue;
+    work->absent.emplace_back().table = table;
+    tables.push_back(&work->absent.back());
+  }
+  work->split = KeySplit(*route_, std::move(tables));
+  const MicroBatchId& id = work->id;
+  work->random_seed = RandomSeed(job_.seed(), assignment_.stage, id.step, id.micro_batch);
+  work->scale = static_cast<float>(static_cast<double>(work->planned.batch.samples) /
+                                   static_cast<double>(SamplesOfStep(stage_, id.step)));
+  FrameHeader header;
+  header.route_version = route_->version;
+  header.generation = assignment_.generation;
+  header.stage = assignment_.stage;
+  header.step = id.step;
+  work->pull = header;
+  work->pull.type = FrameType::kPull;
+  work->pull.request_id = pull_id;
+  work->push = header;
+  work->push.type = FrameType::kPush;
+  work->push.request_id = push_id;
+  work->push.micro_batch = id.micro_batch;
+  work->push.micro_batches = id.of;
+  work->push.learning_rate_factor =
+      LearningRateFactor(train_.learning_rate(), id.step, assignment_.stage_steps);
+}
+
+Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies) const {
+  PrepareRows(work->planned.tables, dims_, true, &work->rows);
+  if (work->empty()) {
+    work->dense.rows.clear();
+  } else {
+    PrepareRows(dense_.tables(), dims_, true, &work->dense);
+  }
+  std::vector<RowTarget> targets = TargetsOf(&work->rows);
+  const std::vector<RowTarget> dense = TargetsOf(&work->dense);
+  targets.insert(targets.end(), dense.begin(), dense.end());
+  targets.resize(work->split.tables());  // what is absent receives nothing
+  return DecodePull(work->split, replies, targets);
+}
+
+std::vector<std::byte> WorkPlanner::PullFrame(const Work& work, size_t shard) const {
+  return EncodePull(work.pull, work.split, shard);
+}
+
+std::vector<std::byte> WorkPlanner::PushFrame(const Work& work, size_t shard) const {
+  std::vector<GradientSource> sources(work.split.tables());
+  size_t s = 0;
+  for (const RowBuffer* buffer : {&work.rows, &work.dense}) {
+    for (size_t i = 0; i < buffer->rows.size(); ++i) sources[s++].values = buffer->gradients[i];
+  }
+  for (s = 0; s < sources.size(); ++s) {
+    const TableId table = work.split.table(s).table;
+    sources[s].dim = dims_[table.value()];
+    sources[s].counted = Counts(table);
+  }
+  return EncodePush(work.push, work.split, shard, sources, work.scale);
+}
+
+}  // namespace emporium::worker

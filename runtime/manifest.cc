@@ -1,5 +1,6 @@
 #include "runtime/manifest.h"
 
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -31,6 +32,19 @@ std::optional<uint64_t> NumberOf(const std::string& name) {
 bool IsPlainName(const std::string& path) {
   return !path.empty() && path != "." && path != ".." && path.find('/') == std::string::npos;
 }
+
+// Keeps what protobuf would print. The text has the right digest, so it was written by a program
+// that knows other fields than this one.
+class FirstComplaint : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, google::protobuf::io::ColumnNumber, const std::string& what) override {
+    if (text_.empty()) text_ = "line " + std::to_string(line + 1) + ": " + what;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
 
 Status SystemError(const std::string& path, const std::error_code& error) {
   return Unavailable(path + ": " + error.message());
@@ -83,8 +97,12 @@ Result<spec::CheckpointManifest> ReadManifest(const std::string& dir) {
   const std::string path = (fs::path(dir) / kManifestName).string();
   EMPORIUM_ASSIGN_OR_RETURN(const std::string text, ReadSealed(path));
   spec::CheckpointManifest manifest;
-  if (!google::protobuf::TextFormat::ParseFromString(text, &manifest)) {
-    return DataLoss(path + ": is no checkpoint manifest of this version of Emporium");
+  FirstComplaint complaint;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&complaint);
+  if (!parser.ParseFromString(text, &manifest)) {
+    return DataLoss(path + ": is no checkpoint manifest of this version of Emporium (" +
+                    complaint.text() + ")");
   }
   if (manifest.format() > kCheckpointFormat) {
     return InvalidArgument(path + ": format " + std::to_string(manifest.format()) +

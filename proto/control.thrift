@@ -88,6 +88,8 @@ struct Counters {
   5: i64 refused_frames, 6: i64 staged_bytes
 }
 
+struct MicroBatchLoss { 1: i64 step, 2: i32 micro_batch, 3: i64 samples, 4: map<string, double> terms }
+
 // What a node tells with each await.
 struct Report {
   1: i64 node,
@@ -104,8 +106,6 @@ struct Report {
   12: map<string, double> seconds_by_part, // where the time went, cumulative
   13: bool leaving         // last report of this node
 }
-
-struct MicroBatchLoss { 1: i64 step, 2: i32 micro_batch, 3: i64 samples, 4: map<string, double> terms }
 
 struct Metric { 1: string name, 2: double value }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "worker/table_source.h"
@@ -127,6 +126,7 @@ void DatasetColumn::Begin(ColumnFileWriter* writer) {
     renumbering_ = std::make_unique<Renumbering>(pool_->size());
   }
   if (type_ == spec::TEXT) {
+    word_renumbering_ = std::make_unique<Renumbering>(words_.size());
     row_words_ = writer->Array<int32_t>(Array("words"));
     row_word_offset_ = writer->Array<int64_t>(Array("word_offset"));
   }
@@ -148,7 +148,7 @@ void DatasetColumn::Write(uint64_t row, const Cell& cell) {
     if (cell.code >= 0) {
       const auto code = static_cast<size_t>(cell.code);
       for (size_t w = word_offset_[code]; w < word_offset_[code + 1]; ++w) {
-        row_words_[at++] = word_[w];
+        row_words_[at++] = word_renumbering_->Use(word_[w]);
       }
     }
     row_word_offset_[row + 1] = static_cast<int64_t>(at);
@@ -163,9 +163,7 @@ void DatasetColumn::End() {
     FillDictionary(writer_, Array("dict"), *pool_, renumbering_->order());
   }
   if (type_ == spec::TEXT) {
-    std::vector<int32_t> order(static_cast<size_t>(words_.size()));
-    std::iota(order.begin(), order.end(), 0);
-    FillDictionary(writer_, Array("word_dict"), words_, order);
+    FillDictionary(writer_, Array("word_dict"), words_, word_renumbering_->order());
   }
 }
 

@@ -84,6 +84,7 @@ class DatasetColumn {
 
   ColumnFileWriter* writer_ = nullptr;
   std::unique_ptr<Renumbering> renumbering_;
+  std::unique_ptr<Renumbering> word_renumbering_;
   std::span<int32_t> codes_;
   std::span<int64_t> ints_;
   std::span<float> floats_;

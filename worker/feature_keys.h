@@ -1,0 +1,64 @@
+// A feature's values as keys: of any row of its column, computed beforehand per dictionary entry
+// where there is a dictionary. Immutable; safe from any thread. Refers to the Dataset.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "proto/ids.h"
+#include "proto/job.pb.h"
+#include "proto/status.h"
+#include "worker/dataset.h"
+#include "worker/key_hash.h"
+
+namespace emporium::worker {
+
+class FeatureKeys {
+ public:
+  // Looks the feature up by name. InvalidArgument names what does not fit: no such column, no such
+  // table, IDENTITY of a column that holds no integers.
+  static Result<FeatureKeys> Create(const Dataset& dataset, const spec::Job& job,
+                                    const std::string& name);
+
+  const std::string& name() const { return name_; }
+  TableId table() const { return table_; }
+  // Words: a row has any number of keys. Otherwise exactly one.
+  bool lists() const { return view_.type == spec::TEXT; }
+
+  uint64_t Key(int64_t row) const {
+    const auto r = static_cast<size_t>(row);
+    if (!view_.codes.empty()) {
+      // -1 is the item of a search event: as if its text were empty.
+      const int32_t code = view_.codes[r];
+      return code < 0 ? none_ : key_of_code_[static_cast<size_t>(code)];
+    }
+    return identity_ ? static_cast<uint64_t>(view_.ints[r]) : KeyOfInteger(view_.ints[r], salt_);
+  }
+  // Appends the keys of the row's words that are frequent enough, at most max_length of them.
+  void Words(int64_t row, std::vector<uint64_t>* keys) const;
+
+ private:
+  void CreateWords(const spec::Feature& feature);
+
+  std::string name_;
+  TableId table_;
+  uint64_t salt_ = 0;
+  bool identity_ = false;
+  uint64_t none_ = 0;
+  uint32_t max_length_ = 0;
+  ColumnView view_;
+  std::vector<uint64_t> key_of_code_;  // STRING: by code; TEXT: by word
+  std::vector<bool> dropped_;          // TEXT: words that are too rare
+};
+
+// The feature of that name, the number of a table of that name; null and false when there is none.
+const spec::Feature* FindFeatureSpec(const spec::Job& job, const std::string& name);
+bool FindTableId(const spec::Job& job, const std::string& name, TableId* id);
+
+// Key of each item of the catalogue by a feature of source ITEM, or of source ROW over the events'
+// item column.
+Result<std::vector<uint64_t>> ItemKeys(const Dataset& dataset, const spec::Job& job,
+                                       const std::string& feature, TableId* table);
+
+}  // namespace emporium::worker

@@ -1,0 +1,276 @@
+#include "worker/pointwise_batches.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "worker/key_plan.h"
+#include "worker/stage_plan.h"
+#include "worker/training_samples.h"
+
+namespace emporium::worker {
+namespace {
+
+constexpr double kDay = 86400;
+
+}  // namespace
+
+Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset& dataset,
+                                                                   const spec::Job& job) {
+  std::unique_ptr<PointwiseBatches> batches(  // NOLINT: private constructor
+      new PointwiseBatches(dataset, job));
+  EMPORIUM_RETURN_IF_ERROR(batches->FindFeatures());
+  EMPORIUM_RETURN_IF_ERROR(batches->SplitRows());
+  for (int s = 0; s < job.stage_size(); ++s) {
+    if (job.stage(s).has_train()) {
+      EMPORIUM_RETURN_IF_ERROR(batches->AddTrain(s));
+    } else if (job.stage(s).has_evaluate()) {
+      EMPORIUM_RETURN_IF_ERROR(batches->AddEvaluation(s, job.stage(s).evaluate()));
+    }
+  }
+  return batches;
+}
+
+Status PointwiseBatches::FindFeatures() {
+  const spec::DeepFm& model = job_.model().deepfm();
+  std::vector<std::string> names(model.feature().begin(), model.feature().end());
+  if (names.empty()) {
+    for (const spec::Feature& feature : job_.feature()) {
+      if (feature.source() == spec::ROW) {
+        names.push_back(feature.name());
+      }
+    }
+  }
+  for (const std::string& name : names) {
+    const spec::Feature* feature = FindFeatureSpec(job_, name);
+    if (feature == nullptr || feature->source() != spec::ROW) {
+      return InvalidArgument("model.deepfm.feature: \"" + name +
+                             "\" is no feature of source ROW; add one or take it out");
+    }
+    EMPORIUM_ASSIGN_OR_RETURN(const ColumnView view, dataset_.event_column(feature->column()));
+    if (view.type != spec::FLOAT) {
+      EMPORIUM_ASSIGN_OR_RETURN(FeatureKeys keys, FeatureKeys::Create(dataset_, job_, name));
+      features_.push_back(std::move(keys));
+    } else if (view.floats.size() != static_cast<size_t>(dataset_.events())) {
+      return InvalidArgument("feature \"" + name + "\": the time column is no dense input");
+    } else {
+      dense_.push_back(view.floats);
+    }
+  }
+  TableId linear;
+  if (!model.linear_table().empty()) {
+    if (!FindTableId(job_, model.linear_table(), &linear)) {
+      return InvalidArgument("model.deepfm.linear_table: there is no table \"" +
+                             model.linear_table() + "\"");
+    }
+    linear_table_ = linear;
+  }
+  for (const spec::Table& table : job_.table()) {
+    keeps_popularity_.push_back(table.has_popularity());
+  }
+  no_table_.assign(keeps_popularity_.size(), false);
+  return Status::Ok();
+}
+
+Status PointwiseBatches::SplitRows() {
+  const spec::Split& split = job_.data().split();
+  const auto set = [](Rows* rows, std::pair<int64_t, int64_t> range) {
+    rows->begin = range.first;
+    rows->end = range.second;
+  };
+  set(&train_, dataset_.train_range());
+  set(&validation_, dataset_.validation_range());
+  set(&test_, dataset_.test_range());
+  const std::span<const double> times = dataset_.event_time();
+  if (split.has_last_days()) {
+    if (times.empty()) {
+      return InvalidArgument("data.split.last_days: needs data.time_column");
+    }
+    const double test = times.back() - split.last_days().test_days() * kDay;
+    const double validation = test - split.last_days().validation_days() * kDay;
+    const auto at = [&](double time) {
+      return std::lower_bound(times.begin(), times.end(), time) - times.begin();
+    };
+    set(&train_, {0, at(validation)});
+    set(&validation_, {at(validation), at(test)});
+    set(&test_, {at(test), dataset_.events()});
+  } else if (split.has_leave_one_out()) {
+    if (dataset_.users() == 0) {
+      return InvalidArgument("data.split.leave_one_out: needs data.user_column");
+    }
+    SplitUsers();
+  }
+  return Status::Ok();
+}
+
+void PointwiseBatches::SplitUsers() {
+  for (Rows* rows : {&train_, &validation_, &test_}) {
+    *rows = Rows();
+  }
+  for (int32_t user = 0; user < dataset_.users(); ++user) {
+    const std::span<const int32_t> events = dataset_.events_of_user(user);
+    for (size_t i = 0; i < events.size(); ++i) {
+      const size_t left = events.size() - i;
+      (left == 1 ? test_ : left == 2 ? validation_ : train_).list.push_back(events[i]);
+    }
+  }
+  for (Rows* rows : {&train_, &validation_, &test_}) {
+    std::sort(rows->list.begin(), rows->list.end());
+  }
+}
+
+Result<size_t> PointwiseBatches::LabelsFrom(double positive_from) {
+  const auto known = label_index_.find(positive_from);
+  if (known != label_index_.end()) {
+    return known->second;
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(auto labels, BinaryLabels(dataset_, job_.data(), positive_from));
+  if (labels.empty()) {
+    return InvalidArgument("data.label_column: a pointwise model needs one");
+  }
+  labels_.push_back(std::move(labels));
+  label_index_.emplace(positive_from, labels_.size() - 1);
+  return labels_.size() - 1;
+}
+
+Status PointwiseBatches::AddTrain(int s) {
+  const spec::Stage& stage = job_.stage(s);
+  TrainStage train;
+  train.spec = stage.train();
+  train.rows = train_;
+  eval_positive_from_ = static_cast<double>(train.spec.pointwise().positive_from());
+  EMPORIUM_ASSIGN_OR_RETURN(train.labels, LabelsFrom(eval_positive_from_));
+  const std::span<const double> times = dataset_.event_time();
+  if (train.spec.last_days() > 0) {
+    if (times.empty() || !train_.list.empty()) {
+      return InvalidArgument("stage \"" + stage.name() +
+                             "\": last_days needs data.time_column and a split by time or file");
+    }
+    const auto end = times.begin() + train_.end;
+    const double cut = train_.end > 0 ? times[static_cast<size_t>(train_.end) - 1] : 0;
+    train.rows.begin =
+        std::lower_bound(times.begin() + train_.begin, end, cut - train.spec.last_days() * kDay) -
+        times.begin();
+  }
+  if (train.rows.size() <= 0) {
+    return InvalidArgument("stage \"" + stage.name() + "\": the split leaves no training row");
+  }
+  if (train.spec.micro_batch_size() == 0 || train.spec.micro_batches_per_step() == 0) {
+    return InvalidArgument("stage \"" + stage.name() +
+                           "\": micro_batch_size and micro_batches_per_step are at least 1");
+  }
+  train.plan = PlanStage(static_cast<uint64_t>(train.rows.size()), train.spec);
+  stages_.emplace(static_cast<uint32_t>(s), std::move(train));
+  return AddEvaluation(s, spec::Evaluate());
+}
+
+Status PointwiseBatches::AddEvaluation(int s, const spec::Evaluate& spec) {
+  Evaluation evaluation;
+  EMPORIUM_ASSIGN_OR_RETURN(evaluation.labels, LabelsFrom(eval_positive_from_));
+  for (const std::string& name : spec.slice_column()) {
+    EMPORIUM_ASSIGN_OR_RETURN(const ColumnView column, dataset_.event_column(name));
+    if (column.codes.empty()) {
+      return InvalidArgument("evaluate.slice_column: \"" + name +
+                             "\" must be a STRING column of data.events");
+    }
+    evaluation.slices.push_back(column.codes);
+  }
+  evaluations_.emplace(static_cast<uint32_t>(s), std::move(evaluation));
+  return Status::Ok();
+}
+
+StagePlan PointwiseBatches::plan(StageId stage) const {
+  const auto it = stages_.find(stage.value());
+  return it == stages_.end() ? StagePlan{} : it->second.plan;
+}
+
+Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatch m) const {
+  const TrainStage& train = stages_.at(stage.value());
+  const MicroBatchSamples picked(train.plan, job_.seed(), stage, train.spec.in_time_order(), step,
+                                 m);
+  std::vector<int64_t> rows(picked.size());
+  for (uint32_t i = 0; i < picked.size(); ++i) {
+    rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
+  }
+  return Build(rows, labels_[train.labels], true);
+}
+
+int64_t PointwiseBatches::EvalChunks(StageId stage, EvalSplit split) const {
+  return evaluations_.count(stage.value()) == 0 ? 0
+                                                : (rows(split).size() + kRowChunk - 1) / kRowChunk;
+}
+
+Result<EvalBatch> PointwiseBatches::Eval(StageId stage, EvalSplit split, int64_t chunk) const {
+  if (chunk < 0 || chunk >= EvalChunks(stage, split)) {
+    return InvalidArgument("evaluation of stage " + std::to_string(stage.value()) +
+                           ": there is no chunk " + std::to_string(chunk));
+  }
+  const Evaluation& evaluation = evaluations_.at(stage.value());
+  const Rows& of_split = rows(split);
+  const int64_t begin = chunk * kRowChunk;
+  std::vector<int64_t> rows(static_cast<size_t>(std::min(kRowChunk, of_split.size() - begin)));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = of_split.at(begin + static_cast<int64_t>(i));
+  }
+  EvalBatch eval;
+  eval.planned = Build(rows, labels_[evaluation.labels], false);
+  for (const std::span<const int32_t> codes : evaluation.slices) {
+    std::vector<int32_t> slice;
+    for (const int64_t row : rows) {
+      slice.push_back(codes[static_cast<size_t>(row)]);
+    }
+    eval.slice.push_back(std::move(slice));
+  }
+  return eval;
+}
+
+PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
+                                     const std::vector<uint8_t>& labels, bool training) const {
+  PlannedBatch planned;
+  models::Batch& batch = planned.batch;
+  batch.samples = static_cast<int32_t>(rows.size());
+  batch.label.reserve(rows.size());
+  for (const int64_t row : rows) {
+    batch.label.push_back(labels[static_cast<size_t>(row)] != 0 ? 1.0f : 0.0f);
+  }
+  batch.dense_width = static_cast<int32_t>(dense_.size());
+  batch.dense.resize(rows.size() * dense_.size());
+  for (size_t d = 0; d < dense_.size(); ++d) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      batch.dense[i * dense_.size() + d] = dense_[d][static_cast<size_t>(rows[i])];
+    }
+  }
+  KeyPlan plan;
+  std::vector<uint64_t> keys;
+  for (const FeatureKeys& feature : features_) {
+    models::FieldColumn field;
+    field.feature = feature.name();
+    keys.clear();
+    if (feature.lists()) {
+      std::vector<int32_t> offset{0};
+      for (const int64_t row : rows) {
+        feature.Words(row, &keys);
+        offset.push_back(static_cast<int32_t>(keys.size()));
+      }
+      field.rows = plan.Lists(feature.table(), keys, std::move(offset));
+    } else {
+      for (const int64_t row : rows) {
+        keys.push_back(feature.Key(row));
+      }
+      field.rows = plan.Single(feature.table(), keys);
+    }
+    batch.fields.push_back(std::move(field));
+  }
+  for (size_t f = 0; linear_table_.has_value() && f < features_.size(); ++f) {
+    batch.fields.push_back(
+        {batch.fields[f].feature, plan.Mirror(*linear_table_, batch.fields[f].rows)});
+  }
+  if (training) {
+    for (const models::FieldColumn& field : batch.fields) {
+      plan.Sighted(field.rows);
+    }
+  }
+  planned.tables = std::move(plan).Finish(training ? keeps_popularity_ : no_table_, no_table_);
+  return planned;
+}
+
+}  // namespace emporium::worker

@@ -1,0 +1,179 @@
+#include "worker/retrieval_eval.h"
+
+#include <algorithm>
+#include <string>
+
+namespace emporium::worker {
+namespace {
+
+int64_t Chunks(int64_t n, int64_t chunk) { return (n + chunk - 1) / chunk; }
+
+// The evaluate stage whose settings a train stage's validation follows: the next one of the job.
+spec::Evaluate ValidationSettings(const spec::Job& job, int stage) {
+  for (int s = stage; s < job.stage_size(); ++s) {
+    if (job.stage(s).has_evaluate()) {
+      spec::Evaluate settings = job.stage(s).evaluate();
+      settings.clear_slice_column();
+      return settings;
+    }
+  }
+  return spec::Evaluate();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RetrievalEval>> RetrievalEval::Create(const RetrievalColumns& columns,
+                                                             const spec::Job& job) {
+  std::unique_ptr<RetrievalEval> eval(new RetrievalEval(columns));  // NOLINT: private constructor
+  for (int s = 0; s < job.stage_size(); ++s) {
+    const spec::Stage& stage = job.stage(s);
+    const auto id = static_cast<uint32_t>(s);
+    if (stage.has_evaluate()) {
+      const EvalSplit split = stage.evaluate().on() == spec::Evaluate::VALIDATION
+                                  ? EvalSplit::kValidation
+                                  : EvalSplit::kTest;
+      EMPORIUM_RETURN_IF_ERROR(eval->AddEvaluation(id, split, stage.evaluate()));
+    } else if (stage.has_train()) {
+      EMPORIUM_RETURN_IF_ERROR(
+          eval->AddEvaluation(id, EvalSplit::kValidation, ValidationSettings(job, s)));
+    }
+  }
+  return eval;
+}
+
+Status RetrievalEval::AddEvaluation(uint32_t stage, EvalSplit split, const spec::Evaluate& spec) {
+  Evaluation evaluation;
+  evaluation.new_items_only = spec.new_items_only();
+  for (const std::string& name : spec.slice_column()) {
+    EMPORIUM_ASSIGN_OR_RETURN(const ColumnView column, columns_.dataset->event_column(name));
+    if (column.codes.empty()) {
+      return InvalidArgument("evaluate.slice_column: \"" + name +
+                             "\" must be a STRING column of data.events");
+    }
+    evaluation.slices.push_back(column.codes);
+  }
+  std::vector<int32_t> items;
+  for (int32_t user = 0; user < columns_.dataset->users(); ++user) {
+    const Reference reference = columns_.history->EvalReference(user, split);
+    int32_t first_event = 0;
+    FindTargets(user, split, evaluation.new_items_only, &items, &first_event);
+    if (!items.empty() && columns_.history->Entries(reference) > 0) {
+      evaluation.users.push_back(user);
+    }
+  }
+  evaluations_.emplace(std::pair(stage, split), std::move(evaluation));
+  return Status::Ok();
+}
+
+void RetrievalEval::FindTargets(int32_t user, EvalSplit split, bool new_items_only,
+                                std::vector<int32_t>* items, int32_t* first_event) const {
+  items->clear();
+  const Reference reference = columns_.history->EvalReference(user, split);
+  const std::span<const int32_t> events = columns_.dataset->events_of_user(user);
+  const auto [begin, end] = columns_.history->Targets(user, split);
+  for (int32_t i = begin; i < end; ++i) {
+    const int32_t event = events[static_cast<size_t>(i)];
+    const int32_t item = columns_.dataset->event_item()[static_cast<size_t>(event)];
+    if (item < 0 || (new_items_only && columns_.history->Had(reference, event))) {
+      continue;
+    }
+    if (items->empty()) {
+      *first_event = event;
+    }
+    items->push_back(item);
+  }
+  std::sort(items->begin(), items->end());
+  items->erase(std::unique(items->begin(), items->end()), items->end());
+}
+
+int64_t RetrievalEval::EvalChunks(StageId stage, EvalSplit split) const {
+  const auto it = evaluations_.find({stage.value(), split});
+  return it == evaluations_.end()
+             ? 0
+             : Chunks(static_cast<int64_t>(it->second.users.size()), kUserChunk);
+}
+
+Result<EvalBatch> RetrievalEval::Eval(StageId stage, EvalSplit split, int64_t chunk) const {
+  if (chunk < 0 || chunk >= EvalChunks(stage, split)) {
+    return InvalidArgument("evaluation of stage " + std::to_string(stage.value()) +
+                           ": there is no chunk " + std::to_string(chunk));
+  }
+  const Evaluation& evaluation = evaluations_.at({stage.value(), split});
+  const auto begin = static_cast<size_t>(chunk * kUserChunk);
+  const size_t end = std::min(begin + kUserChunk, evaluation.users.size());
+  RetrievalAssembler assembler(columns_);
+  EvalBatch eval;
+  eval.target_offset.push_back(0);
+  eval.masked_offset.push_back(0);
+  eval.slice.resize(evaluation.slices.size());
+  std::vector<int32_t> targets;
+  for (size_t u = begin; u < end; ++u) {
+    const int32_t user = evaluation.users[u];
+    const Reference reference = columns_.history->EvalReference(user, split);
+    eval.user.push_back(user);
+    assembler.AddHistory(reference);
+    int32_t first_event = 0;
+    FindTargets(user, split, evaluation.new_items_only, &targets, &first_event);
+    eval.target.insert(eval.target.end(), targets.begin(), targets.end());
+    eval.target_offset.push_back(static_cast<int32_t>(eval.target.size()));
+    if (evaluation.new_items_only) {
+      columns_.history->ForEachPastItem(reference,
+                                        [&](int32_t item) { eval.masked.push_back(item); });
+    }
+    eval.masked_offset.push_back(static_cast<int32_t>(eval.masked.size()));
+    for (size_t c = 0; c < evaluation.slices.size(); ++c) {
+      eval.slice[c].push_back(evaluation.slices[c][static_cast<size_t>(first_event)]);
+    }
+  }
+  eval.planned = std::move(assembler).Finish(false, columns_.no_table);
+  return eval;
+}
+
+int64_t RetrievalEval::ItemChunks() const { return Chunks(columns_.dataset->items(), kItemChunk); }
+
+Result<ItemBatch> RetrievalEval::Items(int64_t chunk, AsOf as_of) const {
+  if (chunk < 0 || chunk >= ItemChunks()) {
+    return InvalidArgument("the catalogue has no chunk " + std::to_string(chunk));
+  }
+  RetrievalAssembler assembler(columns_);
+  ItemBatch batch;
+  batch.first_item = static_cast<int32_t>(chunk * kItemChunk);
+  const auto end = static_cast<int32_t>(
+      std::min<int64_t>(columns_.dataset->items(), batch.first_item + kItemChunk));
+  const ItemCounters* counters = columns_.counters.get();
+  const size_t k = counters == nullptr ? 0 : static_cast<size_t>(counters->count());
+  batch.log_counts.resize(static_cast<size_t>(end - batch.first_item) * k);
+  for (int32_t item = batch.first_item; item < end; ++item) {
+    const int32_t index = assembler.Item(item);
+    if (counters != nullptr) {
+      counters->LogCounts(item, columns_.history->TimeOf(as_of),
+                          batch.log_counts.data() + static_cast<size_t>(index) * k);
+    }
+  }
+  batch.planned = std::move(assembler).Finish(false, columns_.no_table);
+  return batch;
+}
+
+int64_t RetrievalEval::UserChunks() const { return Chunks(columns_.dataset->users(), kUserChunk); }
+
+Result<PlannedBatch> RetrievalEval::Users(int64_t chunk, AsOf as_of,
+                                          std::vector<int32_t>* user_ids) const {
+  if (chunk < 0 || chunk >= UserChunks()) {
+    return InvalidArgument("there is no chunk " + std::to_string(chunk) + " of users");
+  }
+  user_ids->clear();
+  RetrievalAssembler assembler(columns_);
+  const auto begin = static_cast<int32_t>(chunk * kUserChunk);
+  const auto end =
+      static_cast<int32_t>(std::min<int64_t>(columns_.dataset->users(), begin + kUserChunk));
+  for (int32_t user = begin; user < end; ++user) {
+    const Reference reference = columns_.history->ReferenceAt(user, as_of);
+    if (columns_.history->Entries(reference) > 0) {
+      user_ids->push_back(user);
+      assembler.AddHistory(reference);
+    }
+  }
+  return std::move(assembler).Finish(false, columns_.no_table);
+}
+
+}  // namespace emporium::worker

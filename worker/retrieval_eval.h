@@ -1,0 +1,56 @@
+// Retrieval data as evaluation and export see it: users with their histories and targets as of a
+// cut, the catalogue, users as of now. Chunks are fixed lists, a function of the data alone.
+// Immutable after Create; safe from any thread.
+//
+// A user takes part in an evaluation when he has a history before the cut and at least one target.
+// Targets are the distinct items of his events behind the cut (leave-one-out: of the held-out
+// event; none when that is a search). With new_items_only, items that he had before are neither
+// targets nor ranked. A slice is the value of the column in the event of his first target.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "proto/job.pb.h"
+#include "proto/status.h"
+#include "worker/batch_source.h"
+#include "worker/retrieval_parts.h"
+
+namespace emporium::worker {
+
+class RetrievalEval {
+ public:
+  static constexpr int64_t kUserChunk = 256;
+  static constexpr int64_t kItemChunk = 1024;
+
+  // `columns` outlives this.
+  static Result<std::unique_ptr<RetrievalEval>> Create(const RetrievalColumns& columns,
+                                                       const spec::Job& job);
+  int64_t EvalChunks(StageId stage, EvalSplit split) const;
+  Result<EvalBatch> Eval(StageId stage, EvalSplit split, int64_t chunk) const;
+  int64_t ItemChunks() const;
+  Result<ItemBatch> Items(int64_t chunk, AsOf as_of) const;
+  int64_t UserChunks() const;
+  Result<PlannedBatch> Users(int64_t chunk, AsOf as_of, std::vector<int32_t>* user_ids) const;
+
+ private:
+  struct Evaluation {
+    bool new_items_only = true;
+    std::vector<std::span<const int32_t>> slices;  // codes by event
+    std::vector<int32_t> users;
+  };
+  explicit RetrievalEval(const RetrievalColumns& columns) : columns_(columns) {}
+  Status AddEvaluation(uint32_t stage, EvalSplit split, const spec::Evaluate& spec);
+  // Items to be found by the user and the event that each came from.
+  void FindTargets(int32_t user, EvalSplit split, bool new_items_only, std::vector<int32_t>* items,
+                   int32_t* first_event) const;
+
+  const RetrievalColumns& columns_;
+  std::map<std::pair<uint32_t, EvalSplit>, Evaluation> evaluations_;
+};
+
+}  // namespace emporium::worker

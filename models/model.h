@@ -89,7 +89,7 @@ class Model {
 // all complaints at once, one per line, "model.two_tower.item_feature: ...; ...".
 Result<std::unique_ptr<Model>> CreateModel(const spec::Job& job);
 
-// Limits this process's LibTorch to one thread per lane; call once, before the first model.
+// Limits this process's LibTorch to one thread per lane; call before the first model.
 void ConfigureLibTorch();
 
 }  // namespace emporium::models

@@ -44,6 +44,7 @@ class Feed {
   };
 
   explicit Feed(const spec::Job& job) {
+    ConfigureLibTorch();
     auto created = CreateModel(job);
     EMPORIUM_CHECK(created.ok(), created.status().message().c_str());
     model = std::move(created).value();

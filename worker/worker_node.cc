@@ -16,7 +16,7 @@
 #include "runtime/log.h"
 #include "runtime/thread_annotations.h"
 #include "worker/command_runner.h"
-#include "worker/dataset.h"
+#include "worker/facts.h"
 #include "worker/ps_client.h"
 #include "worker/trainer.h"
 
@@ -371,33 +371,12 @@ class Node final : public Worker, public ChunkExchange {
 
 }  // namespace
 
-Result<control::DatasetFacts> FactsOf(const spec::Job& job, const BatchSource& source,
-                                      const StageBodies& bodies) {
-  control::DatasetFacts facts;
-  facts.digest = source.dataset().digest();
-  for (int i = 0; i < job.stage_size(); ++i) {
-    const StageId stage(static_cast<uint32_t>(i));
-    const bool train = job.stage(i).has_train();
-    const bool validates = train && job.stage(i).train().validate_every_epochs() > 0;
-    int64_t chunks = 0;
-    if (!train || validates) {
-      EMPORIUM_ASSIGN_OR_RETURN(chunks, bodies.Chunks(stage, train));
-    }
-    facts.train_samples_of_stage.push_back(train ? static_cast<int64_t>(source.plan(stage).samples)
-                                                 : 0);
-    facts.chunks_of_stage.push_back(train ? 0 : chunks);
-    facts.validation_chunks_of_stage.push_back(train ? chunks : 0);
-  }
-  return facts;
-}
-
 Result<std::unique_ptr<Worker>> Worker::Start(const WorkerConfig& config) {
   EMPORIUM_CHECK(config.job != nullptr && config.source != nullptr && config.scheduler != nullptr &&
                      config.context != nullptr,
                  "a worker is given what it works with");
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<StageBodies> bodies, config.bodies_factory());
-  EMPORIUM_ASSIGN_OR_RETURN(control::DatasetFacts facts,
-                            FactsOf(*config.job, *config.source, *bodies));
+  control::DatasetFacts facts = FactsOf(*config.source, *config.job);
   std::unique_ptr<PsClient> client = PsClient::Start(*config.context);
   TrainerConfig trainer_config;
   trainer_config.job = config.job;

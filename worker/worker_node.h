@@ -52,8 +52,4 @@ class Worker {
   virtual void RequestStop() = 0;
 };
 
-// What a worker tells the scheduler of the data: its digest, and the size of every stage.
-Result<control::DatasetFacts> FactsOf(const spec::Job& job, const BatchSource& source,
-                                      const StageBodies& bodies);
-
 }  // namespace emporium::worker

@@ -1,0 +1,63 @@
+// What the job machine wants done. The service does it in the order given, before anybody can see
+// the outcome of the event; what takes long (WriteManifest) it does aside and tells the machine
+// later. Values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "proto/control_types.h"
+#include "proto/manifest.pb.h"
+#include "proto/status.h"
+#include "scheduler/state_store.h"
+
+namespace emporium::scheduler {
+
+struct SendCommand {
+  int64_t node = 0;
+  control::Command command;
+};
+
+// Must be durable before any command of the same event is seen.
+struct SaveState {
+  StateChange change;
+};
+
+// A line for the log, the status and the state store.
+struct Note {
+  enum class Level { kInfo, kWarning, kError };
+  Level level = Level::kInfo;
+  std::string text;
+};
+
+struct MakeCheckpointDir {
+  std::string dir;
+};
+// Aside: writes the manifest, reads it and every file back, and answers
+// JobMachine::CheckpointWritten.
+struct WriteManifest {
+  uint64_t number = 0;
+  std::string dir;
+  spec::CheckpointManifest manifest;
+};
+// A checkpoint that failed: nothing of it is left.
+struct RemoveCheckpoint {
+  std::string dir;
+};
+// Only after a newer checkpoint was verified: removes all but the newest `keep`.
+struct PruneCheckpoints {
+  uint32_t keep = 2;
+};
+
+// The job is over; comes once. No command comes after it.
+struct JobOver {
+  Status result;
+};
+
+using Action = std::variant<SendCommand, SaveState, Note, MakeCheckpointDir, WriteManifest,
+                            RemoveCheckpoint, PruneCheckpoints, JobOver>;
+using Actions = std::vector<Action>;
+
+}  // namespace emporium::scheduler

@@ -1,0 +1,100 @@
+#include "scheduler/checkpoints.h"
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "runtime/manifest.h"
+
+namespace emporium::scheduler {
+
+using nlohmann::json;
+
+std::string EncodeState(const CheckpointState& state) {
+  json j = {{"format", 1},
+            {"data_digest", state.data_digest},
+            {"step", state.cursor.step},
+            {"without_improvement", state.cursor.without_improvement},
+            {"stopped_early", state.cursor.stopped_early}};
+  if (state.cursor.validated_step) j["validated_step"] = *state.cursor.validated_step;
+  if (state.cursor.best) j["best"] = *state.cursor.best;  // written so that it reads back the same
+  return j.dump();
+}
+
+Result<CheckpointState> DecodeState(const std::string& bytes) {
+  try {
+    const json j = json::parse(bytes);
+    if (j.at("format").get<int>() != 1) return DataLoss("state of another version of Emporium");
+    CheckpointState state;
+    state.data_digest = j.at("data_digest").get<std::string>();
+    state.cursor.step = j.at("step").get<uint64_t>();
+    state.cursor.without_improvement = j.at("without_improvement").get<uint32_t>();
+    state.cursor.stopped_early = j.at("stopped_early").get<bool>();
+    if (j.contains("validated_step")) state.cursor.validated_step = j["validated_step"];
+    if (j.contains("best")) state.cursor.best = j["best"].get<double>();
+    return state;
+  } catch (const json::exception& error) {
+    return DataLoss(std::string("the scheduler's state cannot be read: ") + error.what());
+  }
+}
+
+uint64_t CheckpointRun::bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [shard, file] : files_) bytes += static_cast<uint64_t>(file.bytes);
+  return bytes;
+}
+
+Status CheckpointRun::AddFiles(int32_t first_shard, size_t shards,
+                               const std::vector<control::ShardFile>& files) {
+  std::set<int32_t> missing;
+  for (size_t i = 0; i < shards; ++i) missing.insert(first_shard + static_cast<int32_t>(i));
+  for (const control::ShardFile& file : files) {
+    if (missing.erase(file.shard) == 0 || file.bytes < 0) {
+      return InvalidArgument("a server reports a file of shard " + std::to_string(file.shard) +
+                             ", which it does not have or has reported already");
+    }
+  }
+  if (!missing.empty()) {
+    return InvalidArgument("a server reports no file of shard " + std::to_string(*missing.begin()));
+  }
+  for (const control::ShardFile& file : files) files_[file.shard] = file;
+  return Status::Ok();
+}
+
+void CheckpointRun::Fail(const std::string& why) {
+  if (failure_.empty()) failure_ = why;
+}
+
+Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest* manifest) const {
+  if (files_.size() != shards_) {
+    return InvalidArgument("files of " + std::to_string(files_.size()) + " of " +
+                           std::to_string(shards_) + " shards");
+  }
+  manifest->set_format(runtime::kCheckpointFormat);
+  manifest->set_number(number_);
+  manifest->set_stage(position_.stage);
+  manifest->set_step(position_.step);
+  manifest->set_stage_done(position_.done);
+  manifest->set_partitions(partitions);
+  std::map<PartitionId, std::string> digests;
+  for (const auto& [shard, file] : files_) {
+    spec::ManifestFile* entry = manifest->add_file();
+    // Servers may say the whole path; a manifest names the file in its own directory.
+    entry->set_path(file.path.substr(file.path.rfind('/') + 1));
+    entry->set_bytes(static_cast<uint64_t>(file.bytes));
+    entry->set_sha256(file.sha256);
+    for (const auto& [partition, digest] : file.partition_digests) {
+      if (partition < 0 || static_cast<uint32_t>(partition) >= partitions ||
+          !digests.emplace(PartitionId(static_cast<uint16_t>(partition)), digest).second) {
+        return InvalidArgument("shard " + std::to_string(shard) + " reports partition " +
+                               std::to_string(partition) +
+                               ", which another one has or which is none");
+      }
+    }
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(const std::string content, runtime::ContentDigest(digests, partitions));
+  manifest->set_content_digest(content);
+  return Status::Ok();
+}
+
+}  // namespace emporium::scheduler

@@ -1,0 +1,256 @@
+#include "scheduler/job_machine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "scheduler/limits.h"
+
+namespace emporium::scheduler {
+
+const char* PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kGathering:
+      return "waiting for nodes";
+    case Phase::kRestoring:
+      return "restoring";
+    case Phase::kTraining:
+      return "training";
+    case Phase::kPausing:
+      return "finishing the step";
+    case Phase::kEvaluating:
+      return "evaluating";
+    case Phase::kCombining:
+      return "combining";
+    case Phase::kCheckpointing:
+      return "writing a checkpoint";
+    case Phase::kStopping:
+      return "stopping";
+    case Phase::kOver:
+      return "over";
+  }
+  return "unknown";
+}
+
+JobMachine::JobMachine(Config config, const StoredState& stored)
+    : config_(std::move(config)),
+      members_(stored.next_node, config_.incarnation_base, config_.lease_ms),
+      views_(static_cast<size_t>(config_.job.stage_size())),
+      plans_(static_cast<size_t>(config_.job.stage_size())),
+      generation_(stored.generation) {
+  for (const spec::Stage& stage : config_.job.stage()) {
+    stage_digests_.push_back(StageDigest(stage));
+  }
+}
+
+Result<std::unique_ptr<JobMachine>> JobMachine::Make(
+    Config config, StoredState stored, const std::optional<runtime::CheckpointInfo>& checkpoint,
+    uint64_t next_checkpoint) {
+  if (config.servers == 0 || config.workers == 0) {
+    return InvalidArgument("a job needs at least one server and one worker");
+  }
+  if (config.exports_only && !checkpoint.has_value()) {
+    return NotFound("there is no checkpoint in " + config.checkpoint_root +
+                    " to export from; run the job first");
+  }
+  auto machine = std::unique_ptr<JobMachine>(new JobMachine(std::move(config), stored));  // NOLINT
+  machine->next_checkpoint_ = next_checkpoint;
+  machine->checkpoints_ = stored.checkpoints;
+  if (checkpoint.has_value()) EMPORIUM_RETURN_IF_ERROR(machine->TakeCheckpoint(*checkpoint));
+  machine->TakePosition(std::move(stored));
+  return machine;
+}
+
+Status JobMachine::TakeCheckpoint(const runtime::CheckpointInfo& checkpoint) {
+  const spec::CheckpointManifest& manifest = checkpoint.manifest;
+  Result<CheckpointState> state = DecodeState(manifest.scheduler_state());
+  if (!state.ok()) return state.status().WithContext(checkpoint.dir);
+  if (manifest.stage() >= views_.size() ||
+      !config_.job.stage(static_cast<int>(manifest.stage())).has_train() ||
+      manifest.partitions() != config_.job.cluster().partitions()) {
+    return DataLoss(checkpoint.dir + ": stands at stage " + std::to_string(manifest.stage()) +
+                    " with " + std::to_string(manifest.partitions()) +
+                    " partitions, which this job does not have");
+  }
+  weights_ = saved_ = attempted_ =
+      Position{manifest.stage(), manifest.step(), manifest.stage_done()};
+  saved_number_ = checkpoint.number;
+  restore_dir_ = checkpoint.dir;
+  data_digest_ = state->data_digest;
+  cursor_ = state->cursor;
+  return Status::Ok();
+}
+
+// The checkpoint says where the job stands; of the stages after it, those that need no training in
+// between and whose outcome is in the store are finished too.
+void JobMachine::TakePosition(StoredState stored) {
+  const auto is_finished = [&](uint32_t stage) {
+    if (weights_.has_value() && stage < weights_->stage) return true;
+    if (weights_.has_value() && stage == weights_->stage) return weights_->done;
+    const auto finished = stored.finished.find(stage);
+    return !config_.job.stage(static_cast<int>(stage)).has_train() &&
+           finished != stored.finished.end() && finished->second == stage_digests_[stage];
+  };
+  while (stage_ < views_.size() && is_finished(static_cast<uint32_t>(stage_))) {
+    views_[stage_++].state = StageView::State::kDone;
+  }
+  if (!weights_.has_value() || stage_ != weights_->stage) cursor_ = TrainCursor();
+
+  for (StageMetrics& m : stored.metrics) {
+    const bool past = m.stage < stage_ || (m.stage == stage_ && m.step && *m.step <= cursor_.step);
+    if (!past) continue;
+    (m.step ? views_[m.stage].validations[*m.step] : views_[m.stage].metrics) =
+        std::move(m.metrics);
+  }
+  for (auto& [stage, curve] : stored.curves) {
+    if (stage > stage_ || stage >= views_.size()) continue;
+    if (stage == stage_) {
+      std::erase_if(curve, [this](const CurvePoint& p) { return p.step + p.steps > cursor_.step; });
+    }
+    views_[stage].curve = std::move(curve);
+  }
+  if (!config_.exports_only) return;
+  for (size_t i = 0; i < views_.size(); ++i) {
+    if (config_.job.stage(static_cast<int>(i)).has_export_()) {
+      views_[i].state = StageView::State::kWaiting;
+    }
+  }
+  stage_ = 0;
+  SkipStages();
+}
+
+void JobMachine::SkipStages() {
+  while (config_.exports_only && stage_ < views_.size() && !spec_stage().has_export_()) ++stage_;
+}
+
+void JobMachine::Start(int64_t now_ms, Actions* out) {
+  now_ms_ = now_ms;
+  StateChange change;
+  if (!config_.exports_only) {
+    change.rewind = Position{static_cast<uint32_t>(stage_), cursor_.step, false};
+  }
+  change.fingerprint = config_.fingerprint;
+  if (stage_ < views_.size() && !views_[stage_].curve.empty()) {
+    change.curves[static_cast<uint32_t>(stage_)] = views_[stage_].curve;
+  }
+  out->push_back(SaveState{std::move(change)});
+  if (saved_.has_value()) {
+    out->push_back(Note{Note::Level::kInfo, "going on from checkpoint " +
+                                                std::to_string(saved_number_) + " (stage '" +
+                                                StageName(saved_->stage) + "', step " +
+                                                std::to_string(saved_->step) + ")"});
+  }
+  if (stage_ == views_.size()) {
+    out->push_back(Note{Note::Level::kInfo, "nothing is left to do: every stage is finished"});
+    Stop(now_ms, Status::Ok(), out);
+    Advance(now_ms, out);
+  }
+}
+
+void JobMachine::Tick(int64_t now_ms, Actions* out) {
+  const std::optional<int64_t> deadline = next_deadline_ms();
+  now_ms_ = now_ms;
+  if (deadline.has_value() && now_ms > *deadline + limits::kLateTickMs) {
+    // It is this process that did not run: nobody could have been heard.
+    members_.RenewAll(now_ms);
+  }
+  for (const int64_t id : members_.Expired(now_ms)) {
+    NodeLost(now_ms, id, "was silent for longer than its lease", out);
+  }
+  if (workerless_since_ms_.has_value() && phase_ != Phase::kStopping && phase_ != Phase::kOver &&
+      now_ms >= *workerless_since_ms_ + limits::kNoWorkerWaitMs) {
+    Fail(now_ms,
+         Unavailable("no worker is left, and none joined within " +
+                     std::to_string(limits::kNoWorkerWaitMs / 1000) + " s"),
+         out);
+  }
+  if (phase_ == Phase::kStopping && now_ms >= stop_deadline_ms_) Over(out);
+  Advance(now_ms, out);
+}
+
+std::optional<int64_t> JobMachine::next_deadline_ms() const {
+  if (phase_ == Phase::kOver) return std::nullopt;
+  std::optional<int64_t> next = members_.next_expiry_ms();
+  const auto also = [&next](int64_t at) { next = next.has_value() ? std::min(*next, at) : at; };
+  if (phase_ == Phase::kStopping) {
+    also(stop_deadline_ms_);
+  } else if (workerless_since_ms_.has_value()) {
+    also(*workerless_since_ms_ + limits::kNoWorkerWaitMs);
+  }
+  return next;
+}
+
+// ---- From phase to phase -----------------------------------------------------------------------
+
+void JobMachine::Advance(int64_t now_ms, Actions* out) {
+  while (Step(now_ms, out)) {
+  }
+}
+
+// Leaves the phase when its work is finished; false when it is not.
+bool JobMachine::Step(int64_t now_ms, Actions* out) {
+  const Phase before = phase_;
+  switch (phase_) {
+    case Phase::kGathering:
+      if (!members_.Complete(config_.servers) || members_.Workers().size() < config_.workers) {
+        return false;
+      }
+      StartRestore(now_ms, out);
+      break;
+    case Phase::kRestoring:
+      if (!ServersDone()) return false;
+      NextWork(now_ms, out);
+      break;
+    case Phase::kTraining:
+      if (ParticipantsDone()) {
+        SpanFinished(now_ms, out);
+        return true;
+      }
+      if (!PauseWanted() || !CanPause()) return false;
+      SendPause(out);
+      break;
+    case Phase::kPausing:
+      if (!ParticipantsDone()) return false;
+      PauseFinished(now_ms, out);
+      return true;
+    case Phase::kEvaluating:
+      if (!ParticipantsDone()) return false;
+      SendCombine(now_ms, out);
+      break;
+    case Phase::kCombining: {
+      const Node* combiner = members_.Find(combiner_);
+      if (combiner == nullptr || !combiner->finished) return false;
+      CombineFinished(now_ms, out);
+      return true;
+    }
+    case Phase::kCheckpointing:
+      if (writing_.has_value() || !ServersDone()) return false;
+      ServersWroteCheckpoint(now_ms, out);
+      return true;
+    case Phase::kStopping:
+      if (!members_.nodes().empty()) return false;
+      Over(out);
+      break;
+    case Phase::kOver:
+      return false;
+  }
+  return phase_ != before;
+}
+
+bool JobMachine::ParticipantsDone() {
+  return !participants_.empty() &&
+         std::all_of(participants_.begin(), participants_.end(), [this](int64_t id) {
+           const Node* node = members_.Find(id);
+           return node != nullptr && node->finished;
+         });
+}
+
+bool JobMachine::ServersDone() {
+  const std::vector<Node*> servers = members_.Servers();
+  return std::all_of(servers.begin(), servers.end(), [](const Node* n) { return n->settled(); });
+}
+
+void JobMachine::Give(Node* node, control::Command command, Actions* out) {
+  out->push_back(SendCommand{node->id, members_.Give(node, std::move(command))});
+}
+
+}  // namespace emporium::scheduler

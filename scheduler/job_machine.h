@@ -1,0 +1,233 @@
+// The job as a state machine: who is there, which stage is in work, what every node does next.
+// docs/architecture.md ("Who tells whom") is its specification. Events come in as calls with the
+// present time; actions go out. No socket, clock, thread or file.
+//
+// Belongs to one thread (the service guards it with its mutex). Invariants:
+//  1. A phase is left only when every node that works in it has finished or is gone.
+//  2. Shards stand at exactly `weights_` whenever a checkpoint is taken.
+//  3. The generation grows whenever the set of workers that a command counts on changes, and when
+//     workers must look again where the shards stand.
+//  4. A stage counts as finished only after its outcome was given to SaveState.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/control_types.h"
+#include "proto/job.pb.h"
+#include "proto/status.h"
+#include "runtime/manifest.h"
+#include "scheduler/actions.h"
+#include "scheduler/checkpoints.h"
+#include "scheduler/chunks.h"
+#include "scheduler/losses.h"
+#include "scheduler/membership.h"
+#include "scheduler/stages.h"
+#include "scheduler/state_store.h"
+
+namespace emporium::scheduler {
+
+enum class Phase {
+  kGathering,      // waiting for the servers and workers that the job wants
+  kRestoring,      // servers read the checkpoint
+  kTraining,       // workers run a span
+  kPausing,        // workers say which step they have begun, so that the span can end early
+  kEvaluating,     // workers compute chunks
+  kCombining,      // one worker merges their results
+  kCheckpointing,  // servers write their files, then the manifest is written
+  kStopping,       // nodes leave
+  kOver,
+};
+const char* PhaseName(Phase phase);
+
+// A stage as people see it.
+struct StageView {
+  enum class State { kWaiting, kRunning, kDone };
+  State state = State::kWaiting;
+  uint64_t done = 0, total = 0;  // steps of a train stage, else chunks; total 0: not known yet
+  uint64_t samples = 0;          // trained, in all epochs
+  Metrics metrics;               // of an evaluate or export stage
+  std::map<uint64_t, Metrics> validations;  // of a train stage, by step
+  std::vector<CurvePoint> curve;            // of a train stage that is not in work
+};
+
+class JobMachine {
+ public:
+  struct Config {
+    spec::Job job;
+    std::string job_text;
+    std::string fingerprint;
+    std::string checkpoint_root;
+    uint32_t servers = 1, workers = 1;  // that must be there before the job begins
+    int64_t incarnation_base = 0;       // differs between two runs of the scheduler
+    int64_t lease_ms = 0, heartbeat_ms = 0;
+    // Only the export stages, from the newest checkpoint, also when they were run before.
+    bool exports_only = false;
+  };
+  struct Counts {
+    int64_t lost_nodes = 0, refused_registrations = 0, failed_checkpoints = 0, generations = 0;
+  };
+
+  // `checkpoint`: the newest whole one, if any; `next_checkpoint`: a number that no directory has.
+  // DataLoss when the checkpoint's manifest says what cannot be; InvalidArgument for a cluster
+  // without servers or workers.
+  static Result<std::unique_ptr<JobMachine>> Make(
+      Config config, StoredState stored, const std::optional<runtime::CheckpointInfo>& checkpoint,
+      uint64_t next_checkpoint);
+
+  // -- Events. Start comes first, and once ------------------------------------------------------
+  void Start(int64_t now_ms, Actions* out);
+  Result<control::Registered> Register(int64_t now_ms, const control::Registration& registration,
+                                       Actions* out);
+  Status Report(int64_t now_ms, const control::Report& report, Actions* out);
+  Status PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
+                  bool validation, int64_t chunk, std::string result);
+  Result<std::vector<std::string>> GetChunks(int64_t now_ms, int64_t node, int64_t incarnation,
+                                             uint32_t stage, bool validation, int64_t from);
+  Status PutMetrics(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
+                    bool validation, const std::vector<control::Metric>& metrics);
+  Status RequestCheckpoint(int64_t now_ms, Actions* out);
+  // The first time: after the step in work and a checkpoint. The second time: at once.
+  void RequestStop(int64_t now_ms, const std::string& why, Actions* out);
+  void CheckpointWritten(int64_t now_ms, uint64_t number, const Status& status, Actions* out);
+  void Tick(int64_t now_ms, Actions* out);
+  // When Tick is wanted next, if nothing else happens.
+  std::optional<int64_t> next_deadline_ms() const;
+
+  // -- What people see ----------------------------------------------------------------------------
+  const Config& config() const { return config_; }
+  Phase phase() const { return phase_; }
+  const Status& result() const { return result_; }  // when kOver
+  size_t stage() const { return stage_; }           // in work; stages().size() when all are done
+  // Index: stage. The one in work is up to date.
+  std::vector<StageView> stages() const;
+  const Membership& members() const { return members_; }
+  const LossTracker* losses() const { return losses_.get(); }  // of the train stage in work
+  double samples_per_second(int64_t now_ms) const { return samples_rate_.PerSecond(now_ms); }
+  double done_per_second(int64_t now_ms) const { return done_rate_.PerSecond(now_ms); }
+  bool validating() const { return validating_; }
+  bool stop_requested() const { return stop_requested_; }
+  int64_t generation() const { return generation_; }
+  const std::vector<CheckpointRecord>& checkpoints() const { return checkpoints_; }
+  const Counts& counts() const { return counts_; }
+  // "the same command goes on from checkpoint 3 (stage 'pretrain', step 1200)"
+  std::string HowToGoOn() const;
+
+ private:
+  struct Span {
+    uint64_t from = 0, until = 0;
+    uint64_t generations = 0;  // that have worked on it
+    bool shortened = false;    // `until` was agreed upon after a pause: no further pause
+  };
+
+  explicit JobMachine(Config config, const StoredState& stored);
+  Status TakeCheckpoint(const runtime::CheckpointInfo& checkpoint);
+  void TakePosition(StoredState stored);
+  void SkipStages();
+
+  // job_machine_nodes.cc: nodes come, report and go.
+  Status CheckRegistration(const control::Registration& registration) const;
+  Status CheckFacts(const control::DatasetFacts& facts) const;
+  Status AdoptFacts(const control::DatasetFacts& facts);
+  void TakeLosses(int64_t now_ms, const control::Report& report);
+  void NodeLost(int64_t now_ms, int64_t id, const std::string& how, Actions* out);
+  void WorkerLost(int64_t now_ms, int64_t id, Actions* out);
+  void HandleFailure(int64_t now_ms, const Node& node, Actions* out);
+
+  // job_machine.cc: from phase to phase.
+  void Advance(int64_t now_ms, Actions* out);
+  bool Step(int64_t now_ms, Actions* out);
+  bool ParticipantsDone();
+  bool ServersDone();
+  void Give(Node* node, control::Command command, Actions* out);
+
+  // job_machine_work.cc: stages.
+  void StartRestore(int64_t now_ms, Actions* out);
+  void NextWork(int64_t now_ms, Actions* out);
+  void NextTrainWork(int64_t now_ms, Actions* out);
+  bool AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_generation, Actions* out);
+  void SendToParticipants(control::Command command, Actions* out);
+  void StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out);
+  void SendSpan(int64_t now_ms, bool new_generation, Actions* out);
+  bool PauseWanted() const;
+  bool CanPause();
+  void SendPause(Actions* out);
+  void PauseFinished(int64_t now_ms, Actions* out);
+  void SpanFinished(int64_t now_ms, Actions* out);
+  void StartEvaluate(int64_t now_ms, bool validation, Actions* out);
+  void SendEvaluate(int64_t now_ms, bool new_generation, Actions* out);
+  void SendCombine(int64_t now_ms, Actions* out);
+  void CombineFinished(int64_t now_ms, Actions* out);
+  void SaveCurve(StateChange* change) const;
+  void FinishStage(int64_t now_ms, Actions* out);
+
+  // job_machine_end.cc: chunks, checkpoints, and how the job ends.
+  Status CheckPhaseOf(uint32_t stage, bool validation) const;
+  bool CheckpointWanted(bool due) const;
+  void StartCheckpoint(int64_t now_ms, Actions* out);
+  void ServersWroteCheckpoint(int64_t now_ms, Actions* out);
+  void Remember(CheckpointRecord record);
+  void CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out);
+  void Stop(int64_t now_ms, Status result, Actions* out);
+  void StopAsAsked(int64_t now_ms, Actions* out);
+  void Fail(int64_t now_ms, const Status& status, Actions* out);
+  void Over(Actions* out);
+
+  const spec::Stage& spec_stage() const { return config_.job.stage(static_cast<int>(stage_)); }
+  std::string StageName(uint32_t stage) const {
+    return config_.job.stage(static_cast<int>(stage)).name();
+  }
+
+  const Config config_;
+  Membership members_;
+  Phase phase_ = Phase::kGathering;
+  Status result_;
+  int64_t now_ms_ = 0;  // of the newest event
+  Counts counts_;
+
+  // Where the job stands.
+  std::optional<control::DatasetFacts> facts_;
+  std::string data_digest_;  // of the restored checkpoint; empty: none
+  std::vector<std::string> stage_digests_;
+  std::vector<StageView> views_;
+  size_t stage_ = 0;
+  TrainCursor cursor_;                           // of the train stage in work
+  std::vector<std::optional<TrainPlan>> plans_;  // index: stage; known with facts_
+  std::unique_ptr<LossTracker> losses_;
+  RateMeter samples_rate_, done_rate_;  // done: steps or chunks
+  uint64_t done_seen_ = 0;
+  uint64_t span_samples_ = 0;  // reported of the span in work
+
+  // Who works on what.
+  control::Route route_;
+  int64_t generation_ = 0;
+  std::vector<int64_t> participants_;  // index: rank
+  int64_t combiner_ = 0;
+  std::optional<int64_t> workerless_since_ms_;  // work waits for a worker
+  Span span_;
+  bool validating_ = false;
+  ChunkResults chunks_;
+  std::optional<Metrics> combined_;
+
+  // Checkpoints.
+  std::string restore_dir_;          // empty: servers start from nothing
+  std::optional<Position> weights_;  // what the shards hold; nothing: never trained
+  std::optional<Position> saved_;    // the newest whole checkpoint
+  uint64_t saved_number_ = 0;
+  std::optional<Position> attempted_;  // no further try there unless someone asks
+  std::optional<CheckpointRun> checkpoint_;
+  std::optional<CheckpointRecord> writing_;  // whose manifest is in work
+  uint64_t next_checkpoint_ = 1;
+  std::vector<CheckpointRecord> checkpoints_;
+
+  bool checkpoint_requested_ = false;
+  bool stop_requested_ = false;
+  std::string stop_why_;
+  int64_t stop_deadline_ms_ = 0;
+};
+
+}  // namespace emporium::scheduler

@@ -1,0 +1,55 @@
+"""What the measurements share: running a job with the `emporium` command and reading what it left."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def emporium(build, *arguments):
+    """Runs the command; its output, or the end of the program with it when the command fails."""
+    command = [os.path.join(build, "emporium"), *arguments]
+    print("$", " ".join(command), flush=True)
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, text=True, errors="replace",
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout}\n{command[1]} ended with code {done.returncode}")
+    return done.stdout
+
+
+def changed_job(path, target, changes):
+    """Writes the job at `path` to `target` with every (pattern, replacement) made at least once."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        text = file.read()
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text, flags=re.M)
+        if count == 0:
+            sys.exit(f"{path}: nothing matches {pattern}")
+    with open(target, "w", encoding="utf-8") as file:
+        file.write(text)
+    return target
+
+
+def metrics_of(work_dir):
+    """{metric: value} of the last stage that reported rankings or logits, from the last status."""
+    with open(os.path.join(work_dir, "status.json"), encoding="utf-8") as file:
+        status = json.load(file)
+    found = {}
+    for stage in status["stages"]:
+        metrics = stage.get("metrics", {})
+        if any(name.startswith(("ndcg@", "auc")) for name in metrics):
+            found = metrics
+    if not found:
+        sys.exit(f"{work_dir}/status.json holds no metrics of an evaluation")
+    return found
+
+
+def last_digest(build, work_dir):
+    """Digest of the newest checkpoint: the same for the same weights in any division."""
+    listed = emporium(build, "checkpoint", "list", os.path.join(work_dir, "checkpoints"))
+    digests = re.findall(r"digest ([0-9a-f]+)", listed)
+    if not digests:
+        sys.exit(f"{listed}\nno checkpoint with a digest in {work_dir}")
+    return digests[-1]

@@ -146,6 +146,7 @@ Result<std::string> Exporter::Chunk(StageId stage, int64_t chunk, RowSource& row
                                                                       AsOf::kNow, &out.numbers));
     EMPORIUM_CHECK(out.numbers.size() == static_cast<size_t>(batch.batch.samples),
                    "a batch of users names each of them");
+    if (out.numbers.empty()) return Encode(out);  // nobody in this range has a history
     EMPORIUM_ASSIGN_OR_RETURN(out.values, scorer_.UserVectors(batch, rows));
   }
   EMPORIUM_RETURN_IF_ERROR(CheckFinite(out.values));

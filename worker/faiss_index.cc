@@ -74,7 +74,7 @@ std::unique_ptr<faiss::Index> BuildIvf(const spec::Export& settings, std::span<c
   centres->add(lists, clustering.centroids.data());
   auto index = std::make_unique<faiss::IndexIVFFlat>(centres.get(), width, lists,
                                                      faiss::METRIC_INNER_PRODUCT);
-  centres.release();
+  index->quantizer = centres.release();
   index->own_fields = true;
   index->is_trained = true;
   index->add_core(count, vectors.data(), nullptr, list.data());

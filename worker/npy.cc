@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fstream>
 #include <regex>
+#include <string_view>
 
 #include "proto/check.h"
 #include "runtime/file.h"
@@ -14,10 +15,10 @@ namespace {
 
 constexpr size_t kHeaderBytes = 128;
 constexpr size_t kPreambleBytes = 10;
-constexpr char kMagic[] = "\x93NUMPY\x01";  // and the zero of version 1.0
+constexpr std::string_view kMagic("\x93NUMPY\x01\x00", 8);  // version 1.0
 
 std::string Header(int64_t rows, int32_t width) {
-  std::string header(kMagic, 8);
+  std::string header(kMagic);
   header.push_back(static_cast<char>(kHeaderBytes - kPreambleBytes));
   header.push_back('\0');
   header += "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(rows) + ", " +
@@ -75,7 +76,7 @@ Result<NpyReader> NpyReader::Open(const std::string& path) {
   in.seekg(0);
   std::string preamble(kPreambleBytes, '\0');
   in.read(preamble.data(), kPreambleBytes);
-  if (!in || preamble.compare(0, 8, std::string(kMagic, 8)) != 0) {
+  if (!in || preamble.compare(0, kMagic.size(), kMagic) != 0) {
     return DataLoss(path + ": not a NumPy file of format 1.0");
   }
   const size_t length =

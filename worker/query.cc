@@ -73,10 +73,13 @@ Result<spec::ExportManifest> ReadExportManifest(const std::string& export_dir) {
 Result<std::unique_ptr<ExportQuery>> ExportQuery::Open(const std::string& export_dir) {
   EMPORIUM_ASSIGN_OR_RETURN(spec::ExportManifest manifest, ReadExportManifest(export_dir));
   EMPORIUM_RETURN_IF_ERROR(VerifyExportFiles(export_dir, manifest));
-  EMPORIUM_ASSIGN_OR_RETURN(NpyReader items, NpyReader::Open(export_dir + "/" + kItemVectorsName));
-  EMPORIUM_ASSIGN_OR_RETURN(NpyReader users, NpyReader::Open(export_dir + "/" + kUserVectorsName));
-  std::unique_ptr<ExportQuery> query(
-      new ExportQuery(export_dir, std::move(manifest), std::move(items), std::move(users)));
+  std::unique_ptr<ExportQuery> query(new ExportQuery);
+  query->dir_ = export_dir;
+  query->manifest_ = std::move(manifest);
+  EMPORIUM_ASSIGN_OR_RETURN(query->item_vectors_,
+                            NpyReader::Open(export_dir + "/" + kItemVectorsName));
+  EMPORIUM_ASSIGN_OR_RETURN(query->user_vectors_,
+                            NpyReader::Open(export_dir + "/" + kUserVectorsName));
   EMPORIUM_ASSIGN_OR_RETURN(query->items_, ReadIdMap(export_dir + "/" + kItemIdsName));
   EMPORIUM_ASSIGN_OR_RETURN(query->users_, ReadIdMap(export_dir + "/" + kUserIdsName));
   EMPORIUM_RETURN_IF_ERROR(query->CheckShapes());

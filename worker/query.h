@@ -40,11 +40,7 @@ class ExportQuery {
   Result<std::vector<Recommendation>> ForItem(const std::string& item_id, int32_t k) const;
 
  private:
-  ExportQuery(std::string dir, spec::ExportManifest manifest, NpyReader items, NpyReader users)
-      : dir_(std::move(dir)),
-        manifest_(std::move(manifest)),
-        item_vectors_(std::move(items)),
-        user_vectors_(std::move(users)) {}
+  ExportQuery() = default;
   Status CheckShapes() const;
 
   std::string dir_;

@@ -1,7 +1,7 @@
-// What a worker does in EVALUATE, EXPORT and COMBINE, as the worker's core sees it. Chunks are fixed
-// lists of users, items or rows (worker/batch_source.h); any worker may compute any chunk, and its
-// result is opaque bytes that one worker merges in the order of chunks. So the outcome does not
-// depend on who computed what.
+// What a worker does in EVALUATE, EXPORT and COMBINE, as the worker's core sees it. Chunks are
+// fixed lists of users, items or rows (worker/batch_source.h); any worker may compute any chunk,
+// and its result is opaque bytes that one worker merges in the order of chunks. So the outcome does
+// not depend on who computed what.
 //
 // One thread at a time.
 #pragma once

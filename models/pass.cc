@@ -71,13 +71,16 @@ at::Tensor Pass::Dropout(const at::Tensor& x, float rate) {
   const at::Tensor mask = at::empty(x.sizes(), at::kFloat);
   float* out = mask.data_ptr<float>();
   const int64_t n = mask.numel();
-  for (int64_t i = 0; i < n; i += 4) {
+  const auto decide = [threshold, scale](uint64_t word, int64_t k) {
+    return ((word >> (16 * k)) & 0xffff) < threshold ? 0 : scale;
+  };
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
     const uint64_t word = random_->Next();
-    const int64_t count = std::min<int64_t>(4, n - i);
-    for (int64_t k = 0; k < count; ++k) {
-      out[i + k] = ((word >> (16 * k)) & 0xffff) < threshold ? 0 : scale;
-    }
+    for (int64_t k = 0; k < 4; ++k) out[i + k] = decide(word, k);
   }
+  const uint64_t word = random_->Next();
+  for (int64_t k = 0; i < n; ++i, ++k) out[i] = decide(word, k);
   return x.mul(mask);
 }
 

@@ -31,15 +31,6 @@ double SecondsPer(spec::TimeUnit unit) {
   return 1;
 }
 
-const spec::Column* FindColumn(const spec::TextSource& source, const std::string& name) {
-  for (const spec::Column& column : source.column()) {
-    if (column.name() == name) {
-      return &column;
-    }
-  }
-  return nullptr;
-}
-
 // One conversion, from the first file that is opened to the last that is written.
 class Conversion {
  public:
@@ -352,68 +343,6 @@ class Conversion {
 };
 
 }  // namespace
-
-Result<DataFiles> FindDataFiles(const spec::Data& data, const std::string& data_dir) {
-  DataFiles files;
-  EMPORIUM_ASSIGN_OR_RETURN(files.events[0], ExpandFiles(data.events().file(), data_dir));
-  if (data.split().has_files()) {
-    const auto& split = data.split().files();
-    EMPORIUM_ASSIGN_OR_RETURN(files.events[1], ExpandFiles(split.validation_file(), data_dir));
-    EMPORIUM_ASSIGN_OR_RETURN(files.events[2], ExpandFiles(split.test_file(), data_dir));
-  }
-  EMPORIUM_ASSIGN_OR_RETURN(files.items, ExpandFiles(data.items().file(), data_dir));
-  if (files.events[0].empty()) {
-    return InvalidArgument("data.events.file: names no file; say where the events are");
-  }
-  return files;
-}
-
-Status CheckDataColumns(const spec::Data& data) {
-  std::string complaints;
-  const auto check = [&](const std::string& field, const std::string& name,
-                         const spec::TextSource& source, const std::string& where, bool text,
-                         bool number) {
-    const spec::Column* column = FindColumn(source, name);
-    if (name.empty()) {
-      return;
-    }
-    if (column == nullptr) {
-      complaints += "data." + field + ": \"" + name + "\" is not among the columns of " + where +
-                    "; add a column { name: \"" + name + "\" }\n";
-    } else if ((column->type() == spec::TEXT && !text) ||
-               (column->type() == spec::FLOAT && !number) ||
-               (column->type() == spec::STRING && !text && number)) {
-      complaints += "data." + field + ": column \"" + name + "\" has a type that does not fit\n";
-    }
-  };
-  const spec::TextSource& events = data.events();
-  if (events.column_size() == 0) {
-    complaints += "data.events.column: names no column\n";
-  }
-  const auto id = [&](const std::string& field, const std::string& name,
-                      const spec::TextSource& source, const std::string& where) {
-    const spec::Column* column = FindColumn(source, name);
-    check(field, name, source, where, true, false);
-    if (column != nullptr && column->type() == spec::TEXT) {
-      complaints += "data." + field + ": column \"" + name + "\" must be STRING or INT\n";
-    }
-  };
-  id("user_column", data.user_column(), events, "data.events");
-  id("item_column", data.item_column(), events, "data.events");
-  id("items_key_column", data.items_key_column(), data.items(), "data.items");
-  check("time_column", data.time_column(), events, "data.events", false, true);
-  check("label_column", data.label_column(), events, "data.events", false, true);
-  id("group_column", data.group_column(), events, "data.events");
-  check("items_title_column", data.items_title_column(), data.items(), "data.items", true, false);
-  if (data.has_items() && (!data.has_items_key_column() || !data.has_item_column())) {
-    complaints += "data.items_key_column: needed with data.items, and data.item_column too\n";
-  }
-  if (complaints.empty()) {
-    return Status::Ok();
-  }
-  complaints.pop_back();
-  return InvalidArgument(complaints);
-}
 
 Result<PrepareReport> WriteDataset(const spec::Data& data, const DataFiles& files,
                                    const std::string& dir, const PrepareOptions& options) {

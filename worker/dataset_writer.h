@@ -13,6 +13,7 @@
 
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "worker/data_files.h"
 
 namespace emporium::worker {
 
@@ -34,16 +35,6 @@ struct PrepareReport {
   std::string digest;    // SHA-256 (hex) of the data set
   bool reused = false;   // nothing had changed
 };
-
-// The files of the job's data, found once: what is read and what the fingerprint is made of.
-struct DataFiles {
-  std::vector<std::string> events[3];  // train (or all), validation, test
-  std::vector<std::string> items;
-};
-Result<DataFiles> FindDataFiles(const spec::Data& data, const std::string& data_dir);
-
-// Columns whose part in the data the job names: they exist, and have a type that fits.
-Status CheckDataColumns(const spec::Data& data);
 
 // Writes events, items and index files into `dir`, which exists and is empty.
 Result<PrepareReport> WriteDataset(const spec::Data& data, const DataFiles& files,

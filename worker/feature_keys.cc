@@ -5,6 +5,11 @@
 #include "worker/text_reader.h"
 
 namespace emporium::worker {
+namespace {
+
+constexpr size_t kAhead = 24;  // rows whose values are fetched before they are needed
+
+}  // namespace
 
 const spec::Feature* FindFeatureSpec(const spec::Job& job, const std::string& name) {
   for (const spec::Feature& feature : job.feature()) {
@@ -83,6 +88,31 @@ void FeatureKeys::CreateWords(const spec::Feature& feature) {
   }
   for (size_t word = 0; word < rows.size(); ++word) {
     dropped_[word] = rows[word] < feature.min_count();
+  }
+}
+
+void FeatureKeys::Keys(std::span<const int64_t> rows, std::vector<uint64_t>* keys) const {
+  keys->resize(rows.size());
+  const auto ahead = [&](size_t i) {
+    return static_cast<size_t>(rows[std::min(i + kAhead, rows.size() - 1)]);
+  };
+  if (view_.codes.empty()) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      __builtin_prefetch(&view_.ints[ahead(i)]);
+      (*keys)[i] = Key(rows[i]);
+    }
+    return;
+  }
+  // Codes first, so that the second loop can fetch the keys of codes to come.
+  std::vector<int32_t> codes(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    __builtin_prefetch(&view_.codes[ahead(i)]);
+    codes[i] = view_.codes[static_cast<size_t>(rows[i])];
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int32_t next = codes[std::min(i + kAhead, rows.size() - 1)];
+    __builtin_prefetch(key_of_code_.data() + std::max(next, 0));
+    (*keys)[i] = codes[i] < 0 ? none_ : key_of_code_[static_cast<size_t>(codes[i])];
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class FeatureKeys {
     }
     return identity_ ? static_cast<uint64_t>(view_.ints[r]) : KeyOfInteger(view_.ints[r], salt_);
   }
+  // Key of each row. Rows of a shuffled batch lie far apart: memory is fetched ahead.
+  void Keys(std::span<const int64_t> rows, std::vector<uint64_t>* keys) const;
   // Appends the keys of the row's words that are frequent enough, at most max_length of them.
   void Words(int64_t row, std::vector<uint64_t>* keys) const;
 

@@ -13,18 +13,20 @@ constexpr size_t kAhead = 16;  // values whose slots are fetched before they are
 
 }  // namespace
 
-Interner::Interner(size_t expected) { Grow(std::bit_ceil(std::max<size_t>(16, 2 * expected))); }
-
-void Interner::Grow(size_t slots) {
-  slots_.assign(slots, Slot{});
+void Interner::Expect(size_t values) {
+  const size_t slots = std::bit_ceil(std::max<size_t>(16, 2 * values + 2));
+  if (slots <= slots_.size()) {
+    return;
+  }
+  slots_.assign(slots, -1);
   mask_ = slots - 1;
   shift_ = 64 - std::countr_zero(slots);
   for (size_t i = 0; i < values_.size(); ++i) {
     size_t slot = Home(values_[i]);
-    while (slots_[slot].index >= 0) {
+    while (slots_[slot] >= 0) {
       slot = (slot + 1) & mask_;
     }
-    slots_[slot] = {values_[i], static_cast<int32_t>(i)};
+    slots_[slot] = static_cast<int32_t>(i);
   }
 }
 
@@ -35,6 +37,24 @@ void Interner::IndexAll(std::span<const uint64_t> values, int32_t* indices) {
     }
     indices[i] = Index(values[i]);
   }
+}
+
+// The table for keys of its own.
+KeyPlan::Table& KeyPlan::Own(TableId id) {
+  Table& table = tables_[id.value()];
+  if (table.twin != nullptr) {
+    table.keys.Expect(table.twin->keys.size());
+    for (const uint64_t key : table.twin->keys.values()) {
+      table.keys.Index(key);
+    }
+    table.twin = nullptr;
+  }
+  return table;
+}
+
+void KeyPlan::Expect(TableId table, size_t keys) {
+  Interner& interner = Own(table).keys;
+  interner.Expect(interner.size() + keys);
 }
 
 models::RowLists KeyPlan::Single(TableId table, std::span<const uint64_t> keys) {
@@ -53,55 +73,64 @@ models::RowLists KeyPlan::Lists(TableId table, std::span<const uint64_t> keys,
   lists.table = table;
   lists.index.resize(keys.size());
   lists.offset = std::move(offset);
-  tables_[table.value()].keys.IndexAll(keys, lists.index.data());
+  Own(table).keys.IndexAll(keys, lists.index.data());
   return lists;
 }
 
-models::RowLists KeyPlan::Mirror(TableId table, const models::RowLists& lists) {
-  const std::vector<uint64_t>& keys = tables_.at(lists.table.value()).keys.values();
-  Table& to = tables_[table.value()];
-  std::vector<int32_t>& index = to.mirror[lists.table.value()];
-  if (index.size() < keys.size()) {
-    const size_t known = index.size();
-    index.resize(keys.size());
-    to.keys.IndexAll(std::span(keys).subspan(known), index.data() + known);
+models::RowLists KeyPlan::Mirror(TableId id, const models::RowLists& lists) {
+  models::RowLists mirrored = lists;
+  mirrored.table = id;
+  if (id == lists.table) {
+    return mirrored;
   }
-  models::RowLists mirrored;
-  mirrored.table = table;
-  mirrored.offset = lists.offset;
-  mirrored.index.resize(lists.index.size());
-  for (size_t i = 0; i < lists.index.size(); ++i) {
-    mirrored.index[i] = index[static_cast<size_t>(lists.index[i])];
+  const Table& from = Own(lists.table);
+  Table& table = tables_[id.value()];
+  if (table.keys.size() == 0 && (table.twin == nullptr || table.twin == &from)) {
+    table.twin = &from;
+    return mirrored;
+  }
+  Table& to = Own(id);
+  const std::vector<uint64_t>& keys = from.keys.values();
+  std::vector<int32_t>& index = to.mirror[lists.table.value()];
+  const size_t known = index.size();
+  index.resize(keys.size());
+  to.keys.IndexAll(std::span(keys).subspan(known), index.data() + known);
+  for (int32_t& i : mirrored.index) {
+    i = index[static_cast<size_t>(i)];
   }
   return mirrored;
 }
 
 void KeyPlan::Sighted(const models::RowLists& lists) {
+  if (!keeps_[lists.table.value()]) {
+    return;
+  }
   Table& table = tables_[lists.table.value()];
-  table.counts.resize(table.keys.size(), 0.0f);
+  table.counts.resize(table.values().size(), 0.0f);
   for (const int32_t index : lists.index) {
     table.counts[static_cast<size_t>(index)] += 1;
   }
 }
 
-void KeyPlan::SightedOnce(TableId table_id, int32_t index, float times) {
-  Table& table = tables_[table_id.value()];
-  table.counts.resize(table.keys.size(), 0.0f);
-  table.counts[static_cast<size_t>(index)] += times;
+void KeyPlan::SightedOnce(TableId id, int32_t index) {
+  if (keeps_[id.value()]) {
+    Table& table = tables_[id.value()];
+    table.counts.resize(table.values().size(), 0.0f);
+    table.counts[static_cast<size_t>(index)] += 1;
+  }
 }
 
-std::vector<TableKeys> KeyPlan::Finish(const std::vector<bool>& kept,
-                                       const std::vector<bool>& wanted) && {
+std::vector<TableKeys> KeyPlan::Finish(const std::vector<bool>& wanted) && {
   std::vector<TableKeys> all;
   for (auto& [id, table] : tables_) {
     TableKeys keys;
     keys.table = TableId(id);
     keys.want_popularity = wanted[id];
-    if (kept[id]) {
+    keys.keys = table.values();
+    if (keeps_[id]) {
       keys.counts = std::move(table.counts);
-      keys.counts.resize(table.keys.size(), 0.0f);
+      keys.counts.resize(keys.keys.size(), 0.0f);
     }
-    keys.keys = std::move(table.keys).TakeValues();
     all.push_back(std::move(keys));
   }
   return all;

@@ -11,6 +11,7 @@ namespace emporium::worker {
 namespace {
 
 constexpr double kDay = 86400;
+constexpr size_t kAhead = 24;  // rows whose values are fetched before they are needed
 
 }  // namespace
 
@@ -236,10 +237,16 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
   batch.dense.resize(rows.size() * dense_.size());
   for (size_t d = 0; d < dense_.size(); ++d) {
     for (size_t i = 0; i < rows.size(); ++i) {
+      if (i + kAhead < rows.size()) {
+        __builtin_prefetch(&dense_[d][static_cast<size_t>(rows[i + kAhead])]);
+      }
       batch.dense[i * dense_.size() + d] = dense_[d][static_cast<size_t>(rows[i])];
     }
   }
-  KeyPlan plan;
+  KeyPlan plan(training ? keeps_popularity_ : no_table_);
+  for (const FeatureKeys& feature : features_) {
+    plan.Expect(feature.table(), rows.size());
+  }
   std::vector<uint64_t> keys;
   for (const FeatureKeys& feature : features_) {
     models::FieldColumn field;
@@ -253,9 +260,7 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
       }
       field.rows = plan.Lists(feature.table(), keys, std::move(offset));
     } else {
-      for (const int64_t row : rows) {
-        keys.push_back(feature.Key(row));
-      }
+      feature.Keys(rows, &keys);
       field.rows = plan.Single(feature.table(), keys);
     }
     batch.fields.push_back(std::move(field));
@@ -269,7 +274,7 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
       plan.Sighted(field.rows);
     }
   }
-  planned.tables = std::move(plan).Finish(training ? keeps_popularity_ : no_table_, no_table_);
+  planned.tables = std::move(plan).Finish(no_table_);
   return planned;
 }
 

@@ -151,23 +151,22 @@ void RetrievalAssembler::FinishHistory(KeyPlan* plan) {
 }
 
 PlannedBatch RetrievalAssembler::Finish(bool training, const std::vector<bool>& wanted) && {
-  KeyPlan plan;
+  KeyPlan plan(training ? columns_.keeps_popularity : columns_.no_table);
   FinishItems(&plan);
   FinishHistory(&plan);
   for (const int32_t item : sighted_) {
     const auto i = static_cast<size_t>(item);
     const models::RowLists& id = batch_.items.id;
-    plan.SightedOnce(id.table, id.index[i], 1);
+    plan.SightedOnce(id.table, id.index[i]);
     const models::RowLists& title = batch_.items.title;
     for (int32_t w = title.lists() > 0 ? title.offset[i] : 0;
          title.lists() > 0 && w < title.offset[i + 1]; ++w) {
-      plan.SightedOnce(title.table, title.index[static_cast<size_t>(w)], 1);
+      plan.SightedOnce(title.table, title.index[static_cast<size_t>(w)]);
     }
   }
   PlannedBatch planned;
   planned.batch = std::move(batch_);
-  planned.tables =
-      std::move(plan).Finish(training ? columns_.keeps_popularity : columns_.no_table, wanted);
+  planned.tables = std::move(plan).Finish(wanted);
   return planned;
 }
 

@@ -22,12 +22,9 @@ std::string Short(double number) {
   return text;
 }
 
-// Time left, from the share that is done and the rate of samples; empty while it is not known.
-std::string TimeLeft(const Progress& p) {
-  if (p.samples_per_second <= 0 || p.done == 0 || p.total <= p.done) return "";
-  const double samples_per_unit = static_cast<double>(p.samples) / static_cast<double>(p.done);
-  const double left = static_cast<double>(p.total - p.done);
-  const auto seconds = static_cast<int64_t>(left * samples_per_unit / p.samples_per_second);
+std::string TimeLeft(const scheduler::Progress& p) {
+  if (!p.has_seconds_left) return "";
+  const auto seconds = static_cast<int64_t>(p.seconds_left);
   char text[48];
   std::snprintf(text, sizeof(text), "  %ld:%02ld left", static_cast<long>(seconds / 60),
                 static_cast<long>(seconds % 60));
@@ -36,7 +33,7 @@ std::string TimeLeft(const Progress& p) {
 
 }  // namespace
 
-std::string FormatProgress(const Progress& p, int bar_width) {
+std::string FormatProgress(const scheduler::Progress& p, int bar_width) {
   if (p.stage.empty()) return p.doing;
   const double share =
       p.total == 0 ? 0 : std::min(1.0, static_cast<double>(p.done) / static_cast<double>(p.total));
@@ -63,7 +60,7 @@ std::string FormatProgress(const Progress& p, int bar_width) {
 
 ProgressPrinter::ProgressPrinter(bool terminal, int width) : terminal_(terminal), width_(width) {}
 
-void ProgressPrinter::Show(const Progress& progress, int64_t now_ms) {
+void ProgressPrinter::Show(const scheduler::Progress& progress, int64_t now_ms) {
   const std::string stage = progress.stage + "/" + progress.doing;
   if (!terminal_) {
     if (stage == last_stage_ && now_ms - last_ms_ < kLineEveryMs) return;

@@ -5,19 +5,9 @@
 #include <cstdint>
 #include <string>
 
-namespace emporium::cluster {
+#include "scheduler/status.h"
 
-// What is known of the stage in work.
-struct Progress {
-  std::string stage;  // "pretrain"; empty: nothing runs yet
-  std::string doing;  // "training", "validating", "writing a checkpoint", ...
-  uint64_t done = 0;  // steps or chunks
-  uint64_t total = 0;
-  uint64_t samples = 0;  // of the stage so far
-  double samples_per_second = 0;
-  double loss = 0;
-  bool has_loss = false;
-};
+namespace emporium::cluster {
 
 class ProgressPrinter {
  public:
@@ -25,7 +15,7 @@ class ProgressPrinter {
   ProgressPrinter(bool terminal, int width);
   // Shows the state at `now_ms`; prints only when something is new and, off a terminal, not more
   // often than every 5 s for the same stage.
-  void Show(const Progress& progress, int64_t now_ms);
+  void Show(const scheduler::Progress& progress, int64_t now_ms);
   // Ends the line that is drawn, so that other output starts on one of its own.
   void EndLine();
 
@@ -38,6 +28,6 @@ class ProgressPrinter {
 };
 
 // "pretrain [#####.....] 52% 1,234/2,345 steps  98.7 k samples  4.1 k/s  loss 5.123  0:42 left"
-std::string FormatProgress(const Progress& progress, int bar_width);
+std::string FormatProgress(const scheduler::Progress& progress, int bar_width);
 
 }  // namespace emporium::cluster

@@ -1,0 +1,56 @@
+#include "cluster/node.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "models/model.h"
+#include "worker/bodies.h"
+
+namespace emporium::cluster {
+
+std::string HostName() {
+  char name[256] = "";
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "unknown";
+}
+
+Result<std::unique_ptr<WorkerRole>> WorkerRole::Start(const JobContext& job,
+                                                      runtime::Context* transport,
+                                                      control::SchedulerIf* scheduler) {
+  models::ConfigureLibTorch();
+  std::unique_ptr<WorkerRole> role(new WorkerRole());
+  EMPORIUM_ASSIGN_OR_RETURN(role->source_, worker::BatchSource::Open(job.job, job.dataset_dir()));
+  worker::WorkerConfig config;
+  config.job = &job.job;
+  config.source = role->source_.get();
+  config.scheduler = scheduler;
+  config.context = transport;
+  config.model_factory = [&job] { return models::CreateModel(job.job); };
+  config.bodies_factory =
+      [&job, source = role->source_.get()]() -> Result<std::unique_ptr<worker::StageBodies>> {
+    EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<models::Model> model, models::CreateModel(job.job));
+    return std::unique_ptr<worker::StageBodies>(std::make_unique<worker::Bodies>(
+        job.job, *source, std::move(model), job.work_dir + "/exports"));
+  };
+  config.lanes = job.job.cluster().lanes();
+  config.host_name = HostName();
+  config.job_fingerprint = job.fingerprint;
+  EMPORIUM_ASSIGN_OR_RETURN(role->worker_, worker::Worker::Start(config));
+  return role;
+}
+
+Result<std::unique_ptr<ps::Server>> StartServer(const JobContext& job,
+                                                std::vector<std::string> endpoints,
+                                                runtime::Context* transport,
+                                                control::SchedulerIf* scheduler) {
+  ps::ServerConfig config;
+  config.job = job.job;
+  config.job_fingerprint = job.fingerprint;
+  config.host_name = HostName();
+  config.endpoints = std::move(endpoints);
+  config.context = transport;
+  config.scheduler = scheduler;
+  return ps::Server::Start(std::move(config));
+}
+
+}  // namespace emporium::cluster

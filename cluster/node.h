@@ -1,0 +1,39 @@
+// One role of a job in this process: what `run` puts together and `launch` starts as processes.
+// Objects belong to one thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/job_context.h"
+#include "ps/server.h"
+#include "worker/batch_source.h"
+#include "worker/worker_node.h"
+
+namespace emporium::cluster {
+
+// A worker with what it is made of.
+class WorkerRole {
+ public:
+  // Opens the data set, which PrepareData has made.
+  static Result<std::unique_ptr<WorkerRole>> Start(const JobContext& job,
+                                                   runtime::Context* transport,
+                                                   control::SchedulerIf* scheduler);
+  worker::Worker& worker() { return *worker_; }
+
+ private:
+  WorkerRole() = default;
+  std::unique_ptr<worker::BatchSource> source_;
+  std::unique_ptr<worker::Worker> worker_;
+};
+
+// A server with `endpoints.size()` shards.
+Result<std::unique_ptr<ps::Server>> StartServer(const JobContext& job,
+                                                std::vector<std::string> endpoints,
+                                                runtime::Context* transport,
+                                                control::SchedulerIf* scheduler);
+
+std::string HostName();
+
+}  // namespace emporium::cluster

@@ -64,6 +64,7 @@ class JobMachine {
     std::string checkpoint_root;
     uint32_t servers = 1, workers = 1;  // that must be there before the job begins
     int64_t incarnation_base = 0;       // differs between two runs of the scheduler
+    int64_t unix_minus_now_ms = 0;      // time of day at now_ms = 0, for records
     int64_t lease_ms = 0, heartbeat_ms = 0;
     // Only the export stages, from the newest checkpoint, also when they were run before.
     bool exports_only = false;
@@ -102,7 +103,8 @@ class JobMachine {
   const Config& config() const { return config_; }
   Phase phase() const { return phase_; }
   const Status& result() const { return result_; }  // when kOver
-  size_t stage() const { return stage_; }           // in work; stages().size() when all are done
+  size_t stage() const { return stage_; }           // in work; stage_count() when all are done
+  size_t stage_count() const { return views_.size(); }
   // Index: stage. The one in work is up to date.
   std::vector<StageView> stages() const;
   const Membership& members() const { return members_; }

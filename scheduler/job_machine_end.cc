@@ -132,6 +132,7 @@ void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Action
   record.position = checkpoint_->position();
   record.pause_ms = now_ms - checkpoint_->started_ms();
   record.error = why;
+  record.unix_ms = now_ms + config_.unix_minus_now_ms;
   StateChange change;
   change.checkpoints.push_back(record);
   Remember(std::move(record));
@@ -153,6 +154,7 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
     CheckpointFailed(now_ms, status.message(), out);
   } else {
     record.pause_ms = now_ms - checkpoint_->started_ms();
+    record.unix_ms = now_ms + config_.unix_minus_now_ms;
     saved_ = checkpoint_->position();
     saved_number_ = number;
     StateChange change;

@@ -12,7 +12,7 @@
 namespace emporium::scheduler {
 namespace {
 
-constexpr int kBusyTimeoutMs = 5'000;
+constexpr int kBusyTimeoutMs = 2'000;
 constexpr int kFormat = 1;
 
 constexpr const char* kSchema = R"sql(
@@ -118,7 +118,9 @@ class SqliteStore final : public StateStore {
 
   Status Prepare() {
     sqlite3_busy_timeout(db_, kBusyTimeoutMs);
-    const bool ok = Execute("PRAGMA journal_mode=WAL") && Execute("PRAGMA synchronous=FULL") &&
+    // One scheduler a work_dir: the lock is held until the process ends, however it ends.
+    const bool ok = Execute("PRAGMA locking_mode=EXCLUSIVE") &&
+                    Execute("PRAGMA journal_mode=WAL") && Execute("PRAGMA synchronous=FULL") &&
                     Execute(kSchema);
     if (!ok) return ErrorOf(db_, path_);
     const std::string format = Meta("format");

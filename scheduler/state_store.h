@@ -93,8 +93,8 @@ class StateStore {
   virtual Status Apply(const StateChange& change) = 0;
 };
 
-// A SQLite file, made when it is not there. Another process that has it open is waited for a
-// moment, then Busy.
+// A SQLite file, made when it is not there. Only one store can have it open: another one is waited
+// for a moment, then Busy.
 Result<std::unique_ptr<StateStore>> OpenSqliteStore(const std::string& path);
 
 }  // namespace emporium::scheduler

@@ -129,9 +129,9 @@ Status Evaluator::PrepareFloors(const EvalSettings& settings) {
   if (floors_ && floors_->split == settings.split && floors_->days == settings.floor_days) {
     return Status::Ok();
   }
-  EMPORIUM_ASSIGN_OR_RETURN(auto floors, Floors::Create(source_.dataset(), job_.data().split(),
-                                                        settings.split, settings.floor_days));
-  floors_ = FloorsOf{settings.split, settings.floor_days, std::move(floors)};
+  EMPORIUM_ASSIGN_OR_RETURN(Floors floors, Floors::Create(source_.dataset(), job_.data().split(),
+                                                          settings.split, settings.floor_days));
+  floors_.emplace(FloorsOf{settings.split, settings.floor_days, std::move(floors)});
   return Status::Ok();
 }
 
@@ -171,11 +171,11 @@ Result<std::string> Evaluator::RankingResult(const EvalSettings& settings, const
   }
   if (settings.floors) {
     EMPORIUM_RETURN_IF_ERROR(PrepareFloors(settings));
-    const auto floor_ranks = floors_->floors->Rank(batch);
+    const auto floor_ranks = floors_->floors.Rank(batch);
     for (size_t f = 0; f < floor_ranks.size(); ++f) {
       for (const std::vector<int32_t>& ranks : floor_ranks[f]) {
         if (ranks.empty()) continue;
-        AddUser(&groups, {floors_->floors->names()[f], -1, ""}, settings.cutoffs, ranks);
+        AddUser(&groups, {floors_->floors.names()[f], -1, ""}, settings.cutoffs, ranks);
       }
     }
   }

@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -76,7 +75,7 @@ class Evaluator {
   struct FloorsOf {
     EvalSplit split;
     std::vector<double> days;
-    std::unique_ptr<Floors> floors;
+    Floors floors;
   };
   std::optional<FloorsOf> floors_;
 };

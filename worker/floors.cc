@@ -34,15 +34,15 @@ Floors::Floors(const Dataset& dataset, std::vector<double> window_days)
   names_.push_back("floor_knn_");
 }
 
-Result<std::unique_ptr<Floors>> Floors::Create(const Dataset& dataset, const spec::Split& split,
-                                               EvalSplit on, std::vector<double> window_days) {
+Result<Floors> Floors::Create(const Dataset& dataset, const spec::Split& split, EvalSplit on,
+                              std::vector<double> window_days) {
   for (const double days : window_days) {
     if (!(days >= 0) || std::isinf(days)) {
       return InvalidArgument("evaluate.floor_days: a window is 0 (all time) or a number of days");
     }
   }
-  std::unique_ptr<Floors> floors(new Floors(dataset, std::move(window_days)));
-  EMPORIUM_RETURN_IF_ERROR(floors->FindPast(split, on));
+  Floors floors(dataset, std::move(window_days));
+  EMPORIUM_RETURN_IF_ERROR(floors.FindPast(split, on));
   return floors;
 }
 

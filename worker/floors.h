@@ -16,7 +16,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,8 +30,8 @@ namespace emporium::worker {
 class Floors {
  public:
   // InvalidArgument when the split holds nothing out.
-  static Result<std::unique_ptr<Floors>> Create(const Dataset& dataset, const spec::Split& split,
-                                                EvalSplit on, std::vector<double> window_days);
+  static Result<Floors> Create(const Dataset& dataset, const spec::Split& split, EvalSplit on,
+                               std::vector<double> window_days);
 
   // Prefixes of metric names: "floor_pop30d_", "floor_popall_", ..., at last "floor_knn_".
   const std::vector<std::string>& names() const { return names_; }

@@ -70,23 +70,23 @@ Result<spec::ExportManifest> ReadExportManifest(const std::string& export_dir) {
   return manifest;
 }
 
-Result<std::unique_ptr<ExportQuery>> ExportQuery::Open(const std::string& export_dir) {
+Result<ExportQuery> ExportQuery::Open(const std::string& export_dir) {
   EMPORIUM_ASSIGN_OR_RETURN(spec::ExportManifest manifest, ReadExportManifest(export_dir));
   EMPORIUM_RETURN_IF_ERROR(VerifyExportFiles(export_dir, manifest));
-  std::unique_ptr<ExportQuery> query(new ExportQuery);
-  query->dir_ = export_dir;
-  query->manifest_ = std::move(manifest);
-  EMPORIUM_ASSIGN_OR_RETURN(query->item_vectors_,
+  ExportQuery query;
+  query.dir_ = export_dir;
+  query.manifest_ = std::move(manifest);
+  EMPORIUM_ASSIGN_OR_RETURN(query.item_vectors_,
                             NpyReader::Open(export_dir + "/" + kItemVectorsName));
-  EMPORIUM_ASSIGN_OR_RETURN(query->user_vectors_,
+  EMPORIUM_ASSIGN_OR_RETURN(query.user_vectors_,
                             NpyReader::Open(export_dir + "/" + kUserVectorsName));
-  EMPORIUM_ASSIGN_OR_RETURN(query->items_, ReadIdMap(export_dir + "/" + kItemIdsName));
-  EMPORIUM_ASSIGN_OR_RETURN(query->users_, ReadIdMap(export_dir + "/" + kUserIdsName));
-  EMPORIUM_RETURN_IF_ERROR(query->CheckShapes());
-  const spec::ExportManifest& m = query->manifest_;
+  EMPORIUM_ASSIGN_OR_RETURN(query.items_, ReadIdMap(export_dir + "/" + kItemIdsName));
+  EMPORIUM_ASSIGN_OR_RETURN(query.users_, ReadIdMap(export_dir + "/" + kUserIdsName));
+  EMPORIUM_RETURN_IF_ERROR(query.CheckShapes());
+  const spec::ExportManifest& m = query.manifest_;
   EMPORIUM_ASSIGN_OR_RETURN(
-      query->index_, OpenIndex(m.index_kind(), export_dir + "/" + IndexFileName(m.index_kind()),
-                               static_cast<int32_t>(m.width()), m.search_effort()));
+      query.index_, OpenIndex(m.index_kind(), export_dir + "/" + IndexFileName(m.index_kind()),
+                              static_cast<int32_t>(m.width()), m.search_effort()));
   return query;
 }
 

@@ -95,7 +95,7 @@ void ExpectDefinition(const spec::Split& split, EvalSplit on) {
   // The fake's targets are those of leave-one-out; the ranking does not mind where they come from.
   EvalBatch clean = batch;
   for (int32_t& item : clean.target) item = std::max(item, 0);
-  const auto ranks = (*floors)->Rank(clean);
+  const auto ranks = floors->Rank(clean);
   ASSERT_EQ(ranks.size(), windows.size() + 1);
   const Slow slow{data};
   for (size_t row = 0; row < clean.user.size(); ++row) {
@@ -157,17 +157,17 @@ TEST(Floors, PopularityTiesGoToTheItemFirstSoldLatest) {
   batch.masked_offset = {0, 0};
   batch.target = {data.FindItem("x")};
   // Known: a bought old and x; b's only event is held out.
-  EXPECT_EQ((*floors)->Rank(batch)[0][0], (std::vector<int32_t>{1}));
+  EXPECT_EQ(floors->Rank(batch)[0][0], (std::vector<int32_t>{1}));
   batch.target = {data.FindItem("old")};
-  EXPECT_EQ((*floors)->Rank(batch)[0][0], (std::vector<int32_t>{2}));
+  EXPECT_EQ(floors->Rank(batch)[0][0], (std::vector<int32_t>{2}));
 }
 
 TEST(Floors, NamesAndRefusals) {
   const FakeDataset data({{"a", "x", 1}, {"a", "y", 2}});
   auto floors = Floors::Create(data, LeaveOneOut(), EvalSplit::kTest, {30, 0, 0.5});
   ASSERT_TRUE(floors.ok());
-  EXPECT_EQ((*floors)->names(), (std::vector<std::string>{"floor_pop30d_", "floor_popall_",
-                                                          "floor_pop0.5d_", "floor_knn_"}));
+  EXPECT_EQ(floors->names(), (std::vector<std::string>{"floor_pop30d_", "floor_popall_",
+                                                       "floor_pop0.5d_", "floor_knn_"}));
   spec::Split nothing;
   nothing.mutable_train_only();
   EXPECT_EQ(Floors::Create(data, nothing, EvalSplit::kTest, {}).status().code(),

@@ -70,7 +70,7 @@ Result<spec::ExportManifest> ReadExportManifest(const std::string& export_dir) {
   return manifest;
 }
 
-Result<ExportQuery> ExportQuery::Open(const std::string& export_dir) {
+Result<std::unique_ptr<ExportQuery>> ExportQuery::Open(const std::string& export_dir) {
   EMPORIUM_ASSIGN_OR_RETURN(spec::ExportManifest manifest, ReadExportManifest(export_dir));
   EMPORIUM_RETURN_IF_ERROR(VerifyExportFiles(export_dir, manifest));
   ExportQuery query;
@@ -87,7 +87,7 @@ Result<ExportQuery> ExportQuery::Open(const std::string& export_dir) {
   EMPORIUM_ASSIGN_OR_RETURN(
       query.index_, OpenIndex(m.index_kind(), export_dir + "/" + IndexFileName(m.index_kind()),
                               static_cast<int32_t>(m.width()), m.search_effort()));
-  return query;
+  return std::make_unique<ExportQuery>(std::move(query));
 }
 
 Status ExportQuery::CheckShapes() const {

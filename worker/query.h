@@ -28,7 +28,7 @@ struct Recommendation {
 
 class ExportQuery {
  public:
-  static Result<ExportQuery> Open(const std::string& export_dir);
+  static Result<std::unique_ptr<ExportQuery>> Open(const std::string& export_dir);
 
   const spec::ExportManifest& manifest() const { return manifest_; }
   // The k items with the largest inner product with the user's vector, as the index finds them.

@@ -68,7 +68,7 @@ TEST_F(QueryTest, BestItemsOfAUserWithAndWithoutWhatHeHad) {
     for (int32_t d = 0; d < kWidth; ++d) vector[d] += rows_.Row(item)[d];
   }
   for (const bool leave_out : {false, true}) {
-    const auto found = query->ForUser("u3", 100, leave_out ? &data_ : nullptr);
+    const auto found = (*query)->ForUser("u3", 100, leave_out ? &data_ : nullptr);
     ASSERT_TRUE(found.ok());
     EXPECT_EQ(found->size(), leave_out ? 25 - had.size() : 25);
     for (size_t i = 0; i < found->size(); ++i) {
@@ -80,14 +80,14 @@ TEST_F(QueryTest, BestItemsOfAUserWithAndWithoutWhatHeHad) {
         EXPECT_EQ(had.count(r.id), 0u);
       }
     }
-    EXPECT_EQ(query->ForUser("u3", 4, leave_out ? &data_ : nullptr)->size(), 4u);
+    EXPECT_EQ((*query)->ForUser("u3", 4, leave_out ? &data_ : nullptr)->size(), 4u);
   }
 }
 
 TEST_F(QueryTest, ItemsLikeAnItemWithoutThePopularityPart) {
   auto query = ExportQuery::Open(dir_);
   ASSERT_TRUE(query.ok());
-  const auto found = query->ForItem("i4", 3);
+  const auto found = (*query)->ForItem("i4", 3);
   ASSERT_TRUE(found.ok());
   ASSERT_EQ(found->size(), 3u);
   std::string best;
@@ -111,13 +111,13 @@ TEST_F(QueryTest, ItemsLikeAnItemWithoutThePopularityPart) {
 TEST_F(QueryTest, SaysWhatIsUnknown) {
   auto query = ExportQuery::Open(dir_);
   ASSERT_TRUE(query.ok());
-  const Status user = query->ForUser("nobody", 10, nullptr).status();
+  const Status user = (*query)->ForUser("nobody", 10, nullptr).status();
   EXPECT_EQ(user.code(), StatusCode::kNotFound);
   EXPECT_NE(user.message().find("user \"nobody\""), std::string::npos);
-  const Status item = query->ForItem("nothing", 10).status();
+  const Status item = (*query)->ForItem("nothing", 10).status();
   EXPECT_EQ(item.code(), StatusCode::kNotFound);
   EXPECT_NE(item.message().find("item \"nothing\""), std::string::npos);
-  EXPECT_EQ(query->ForUser("u1", 0, nullptr).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ((*query)->ForUser("u1", 0, nullptr).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST_F(QueryTest, NothingThatIsNotAWholeExportIsBelieved) {

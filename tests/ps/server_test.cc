@@ -5,7 +5,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <thrift/transport/TTransportException.h>
-#include <unistd.h>
 
 #include <filesystem>
 
@@ -129,8 +128,7 @@ spec::Job JobOf() {
 class ServerTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    dir_ = (fs::temp_directory_path() / ("emporium-server-" + std::to_string(::getpid()))).string();
-    fs::remove_all(dir_);
+    dir_ = ScratchDir("server");
     client_ = runtime::ClientSocket::Create(context_);
   }
   void TearDown() override {

@@ -2,6 +2,10 @@
 // does, and keeps what they answer.
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,6 +19,16 @@
 #include "runtime/route.h"
 
 namespace emporium::ps::testing {
+
+// A directory of this process's own that is not there yet: in memory where there is such a place,
+// because every file of a checkpoint is synced.
+inline std::string ScratchDir(const std::string& name) {
+  namespace fs = std::filesystem;
+  const fs::path root = fs::is_directory("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
+  const fs::path dir = root / ("emporium-" + name + "-" + std::to_string(::getpid()));
+  fs::remove_all(dir);
+  return dir.string();
+}
 
 inline constexpr uint32_t kPartitions = 16;
 inline constexpr RouteVersion kRoute{5};

@@ -24,8 +24,9 @@ using testing::SizeIs;
 class ManifestTest : public testing::Test {
  protected:
   void SetUp() override {
-    root_ =
-        (fs::temp_directory_path() / ("emporium-manifest-" + std::to_string(::getpid()))).string();
+    // In memory where there is such a place: every file is synced.
+    const fs::path scratch = fs::is_directory("/dev/shm") ? "/dev/shm" : fs::temp_directory_path();
+    root_ = (scratch / ("emporium-manifest-" + std::to_string(::getpid()))).string();
     fs::remove_all(root_);
   }
   void TearDown() override { fs::remove_all(root_); }

@@ -163,6 +163,9 @@ void DatasetColumn::End() {
     FillDictionary(writer_, Array("dict"), *pool_, renumbering_->order());
   }
   if (type_ == spec::TEXT) {
+    for (int32_t word = 0; word < words_.size(); ++word) {
+      word_renumbering_->Use(word);
+    }
     FillDictionary(writer_, Array("word_dict"), words_, word_renumbering_->order());
   }
 }

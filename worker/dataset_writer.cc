@@ -181,11 +181,14 @@ class Conversion {
     for (size_t c = 0; c < items_.size(); ++c) {
       item_cells_[c].resize(seen.size());
       for (size_t item = 0; item < seen.size(); ++item) {
-        if (!seen[item] && items_[c].has_pool()) {
-          item_cells_[c][item].code =
-              c == key_ ? static_cast<int32_t>(item) : items_[c].pool().Intern("");
+        Cell& cell = item_cells_[c][item];
+        if (!seen[item] && c == key_) {
+          cell.code = static_cast<int32_t>(item);
+          ParseInteger(events_[item_].pool().text(cell.code), &cell.integer);
+        } else if (!seen[item] && items_[c].has_pool()) {
+          cell.code = items_[c].pool().Intern("");
         }
-        items_[c].Count(item_cells_[c][item]);
+        items_[c].Count(cell);
       }
     }
   }

@@ -63,6 +63,7 @@ fetch_wheel() {
   python=$(pip_python) || die "no Python with pip, which downloads $name" \
     "Install python3-pip and run this again."
   for tag in 28 27 26 25 24 17; do tags+=(--platform "manylinux_2_${tag}_x86_64"); done
+  say "  downloading $name $version"
   out=$(mktemp -d "$cache/wheels/new.XXXXXX")
   printf '%s==%s --hash=sha256:%s\n' "$name" "$version" "$sha" >"$out/requirement"
   if ! "$python" -m pip download -q --disable-pip-version-check --no-deps --no-cache-dir \

@@ -203,7 +203,8 @@ class Node final : public Worker, public ChunkExchange {
   // -- The control thread -------------------------------------------------------------------------
 
   void ControlLoop() {
-    if (Register()) AwaitCommands();
+    if (!Register()) return;
+    AwaitCommands();
     // The last report, which nobody needs to answer.
     Command ignored;
     (void)Await(&ignored);
@@ -228,7 +229,7 @@ class Node final : public Worker, public ChunkExchange {
         seen_sequence_ = 0;
         done_sequence_ = 0;
         failure_ = Status::Ok();
-        return !outcome_.has_value();
+        return true;
       }
       if (!KeepTrying(status, &backoff)) return false;
     }
@@ -255,9 +256,7 @@ class Node final : public Worker, public ChunkExchange {
         Take(command);
       } else if (status.code() == StatusCode::kStale) {
         Log(LogLevel::kWarning, "worker",
-            "the scheduler took this worker for gone ({}); "
-            "registering again",
-            status.message());
+            "the scheduler took this worker for gone ({}); registering again", status.message());
         GiveUpWork();
         if (!Register()) return;
       } else if (!KeepTrying(status, &backoff)) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "cluster/flags.h"
+#include "cluster/portable.h"
 #include "cluster/verb.h"
 #include "models/model.h"
 #include "proto/job_file.h"
@@ -76,6 +77,11 @@ int LoadJob(const std::string& path, bool with_data, JobContext* context) {
   context->job_path = path;
   if (const std::string error = ApplyFlags(&context->job); !error.empty()) {
     return Fail(kExitUsage, error);
+  }
+  if (job->cluster().portable_bits()) {
+    if (Status capped = CapInstructionSet(); !capped.ok()) {
+      return Fail(kExitFailed, capped.message());
+    }
   }
   Result<std::string> text = runtime::ReadFile(path);
   if (!text.ok()) return Fail(kExitUsage, text.status().message());

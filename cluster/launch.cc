@@ -11,7 +11,6 @@
 #include "cluster/process.h"
 #include "cluster/progress.h"
 #include "cluster/report.h"
-#include "cluster/signals.h"
 #include "cluster/verb.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
@@ -26,8 +25,10 @@ constexpr int64_t kLeaveMs = 10'000;
 
 class Launcher {
  public:
-  explicit Launcher(const JobContext& context)
-      : context_(context), printer_(isatty(STDOUT_FILENO) != 0, TerminalWidth()) {
+  Launcher(const JobContext& context, SignalWatch* signals)
+      : context_(context),
+        signals_(*signals),
+        printer_(isatty(STDOUT_FILENO) != 0, TerminalWidth()) {
     signals_.WatchChildren();
   }
 
@@ -154,7 +155,7 @@ class Launcher {
   }
 
   const JobContext& context_;
-  SignalWatch signals_;
+  SignalWatch& signals_;
   ProgressPrinter printer_;
   ProcessGroup children_;
   std::unique_ptr<control::SchedulerIf> scheduler_;
@@ -165,6 +166,8 @@ class Launcher {
 
 }  // namespace
 
-int Launch(const JobContext& context) { return Launcher(context).Run(); }
+int Launch(const JobContext& context, SignalWatch* signals) {
+  return Launcher(context, signals).Run();
+}
 
 }  // namespace emporium::cluster

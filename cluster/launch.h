@@ -4,10 +4,11 @@
 #pragma once
 
 #include "cluster/job_context.h"
+#include "cluster/signals.h"
 
 namespace emporium::cluster {
 
 // Runs the job to its end; returns the exit code of the command.
-int Launch(const JobContext& context);
+int Launch(const JobContext& context, SignalWatch* signals);
 
 }  // namespace emporium::cluster

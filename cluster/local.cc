@@ -13,7 +13,6 @@
 #include "cluster/node.h"
 #include "cluster/progress.h"
 #include "cluster/report.h"
-#include "cluster/signals.h"
 #include "cluster/verb.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -104,8 +103,7 @@ int TerminalWidth() {
 
 }  // namespace
 
-int RunLocal(const JobContext& context, LocalWork work) {
-  SignalWatch signals;
+int RunLocal(const JobContext& context, LocalWork work, SignalWatch* signals) {
   if (Status prepared = PrepareData(context, context.dataset_dir()); !prepared.ok()) {
     return Fail(kExitFailed, prepared.ToString());
   }
@@ -117,7 +115,7 @@ int RunLocal(const JobContext& context, LocalWork work) {
     return Fail(kExitFailed, started.ToString());
   }
   ProgressPrinter printer(isatty(STDOUT_FILENO) != 0, TerminalWidth());
-  const Status result = job.Watch(&signals, &printer);
+  const Status result = job.Watch(signals, &printer);
   if (result.code() == StatusCode::kCancelled) {
     return Fail(kExitInterrupted, "stopped; " + HowToGoOn(context));
   }

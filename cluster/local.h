@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cluster/job_context.h"
+#include "cluster/signals.h"
 
 namespace emporium::cluster {
 
@@ -13,6 +14,6 @@ enum class LocalWork {
 
 // Prepares the data, runs to the end, prints progress and the table at the end; returns the exit
 // code of the command. Ctrl-C stops after the step in work and a checkpoint, a second one at once.
-int RunLocal(const JobContext& context, LocalWork work);
+int RunLocal(const JobContext& context, LocalWork work, SignalWatch* signals);
 
 }  // namespace emporium::cluster

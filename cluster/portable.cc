@@ -5,8 +5,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace emporium::cluster {
 namespace {
@@ -17,9 +19,16 @@ constexpr std::pair<const char*, const char*> kCaps[] = {
     {"MKL_CBWR", "AVX2"},
 };
 
+std::vector<std::string> CommandLine() {
+  std::ifstream in("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
+  return words;
+}
+
 }  // namespace
 
-Status CapInstructionSet(char** argv) {
+Status CapInstructionSet() {
   if (!__builtin_cpu_supports("avx2")) {
     return FailedPrecondition(
         "portable_bits needs a processor with AVX2, which this one is not; take it out of the job");
@@ -34,7 +43,11 @@ Status CapInstructionSet(char** argv) {
     }
   }
   if (capped) return Status::Ok();
-  execv("/proc/self/exe", argv);
+  std::vector<std::string> words = CommandLine();
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv("/proc/self/exe", argv.data());
   return Internal(std::string("cannot start again for portable_bits: ") + std::strerror(errno));
 }
 

@@ -9,6 +9,6 @@ namespace emporium::cluster {
 
 // Returns when the caps are in force; else replaces this process by a copy of itself that has them.
 // Call before anything else is started. FailedPrecondition when the processor lacks AVX2.
-Status CapInstructionSet(char** argv);
+Status CapInstructionSet();
 
 }  // namespace emporium::cluster

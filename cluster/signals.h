@@ -1,7 +1,6 @@
 // Ctrl-C and SIGTERM as something that a thread waits for, instead of code inside a handler.
 //
-// Make one before any other thread starts: it blocks the signals in the calling thread, and threads
-// started later inherit that. Wait may be called by one thread.
+// At most one object at a time. Wait belongs to one thread; Interrupt to any.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +10,22 @@ namespace emporium::cluster {
 class SignalWatch {
  public:
   SignalWatch();
+  // Signals have their usual effect again.
   ~SignalWatch();
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  // Waits until SIGINT or SIGTERM arrives, Interrupt is called, or the time is over. Returns the
-  // number of the signal, or 0.
+  // Waits until SIGINT or SIGTERM arrives, Interrupt is called, or the time is over (-1: for ever).
+  // Returns the number of the signal, or 0.
   int Wait(int64_t timeout_ms);
-  // Ends a Wait; any thread.
+  // Ends a Wait.
   void Interrupt();
   // Also watch for the end of child processes: Wait then returns SIGCHLD.
   void WatchChildren();
 
  private:
-  int signal_fd_;
-  int event_fd_;
+  int read_fd_;
+  int write_fd_;
 };
 
 }  // namespace emporium::cluster

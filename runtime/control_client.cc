@@ -119,6 +119,7 @@ Result<std::unique_ptr<control::SchedulerIf>> ConnectScheduler(const std::string
     return InvalidArgument("the scheduler's address " + host + ":" + std::to_string(port) +
                            " is none; give HOST:PORT with a port from 1 to 65535");
   }
+  SendThriftOutputToLog();
   return std::unique_ptr<control::SchedulerIf>(std::make_unique<RemoteScheduler>(host, port));
 }
 

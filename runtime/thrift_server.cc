@@ -79,9 +79,7 @@ Result<std::unique_ptr<ThriftServer>> ThriftServer::Start(
     return FailedPrecondition("cannot listen on " + address +
                               ": links are not authenticated yet; bind 127.0.0.1");
   }
-  // Thrift reports broken connections on its own; they are no news.
-  apache::thrift::GlobalOutput.setOutputFunction(
-      [](const char* message) { LogMessage(LogLevel::kDebug, "thrift", message); });
+  SendThriftOutputToLog();
   auto socket = std::make_shared<EarlySocket>(host, port);
   try {
     socket->listen();

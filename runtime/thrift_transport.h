@@ -2,6 +2,7 @@
 // One object belongs to one thread at a time.
 #pragma once
 
+#include <thrift/TOutput.h>
 #include <thrift/transport/TBufferTransports.h>
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "proto/limits.h"
+#include "runtime/log.h"
 
 namespace emporium::runtime {
 
@@ -16,6 +18,13 @@ inline constexpr int kMaxThriftMessage = static_cast<int>(limits::kMaxControlMes
 
 inline std::shared_ptr<apache::thrift::TConfiguration> ThriftLimits() {
   return std::make_shared<apache::thrift::TConfiguration>(kMaxThriftMessage, kMaxThriftMessage);
+}
+
+// Thrift writes what goes wrong on a connection to stderr; every caller gets it as an error anyway,
+// so it goes to the log for those who look closely. The library's own global; may be called again.
+inline void SendThriftOutputToLog() {
+  apache::thrift::GlobalOutput.setOutputFunction(
+      [](const char* message) { LogMessage(LogLevel::kDebug, "thrift", message); });
 }
 
 // Thrift 0.17 counts what a connection has read in its whole life against the bound of one message.

@@ -39,18 +39,20 @@ int LoadForRun(const std::string& path, JobContext* context) {
 }
 
 int RunJob(const std::vector<std::string>& arguments) {
+  SignalWatch signals;
   JobContext context;
   if (const int code = LoadForRun(arguments[0], &context); code != 0) return code;
-  return RunLocal(context, LocalWork::kWholeJob);
+  return RunLocal(context, LocalWork::kWholeJob, &signals);
 }
 
 int RunLaunch(const std::vector<std::string>& arguments) {
+  SignalWatch signals;
   JobContext context;
   if (const int code = LoadForRun(arguments[0], &context); code != 0) return code;
   if (Status prepared = PrepareData(context, context.dataset_dir()); !prepared.ok()) {
     return Fail(kExitFailed, prepared.ToString());
   }
-  return Launch(context);
+  return Launch(context, &signals);
 }
 
 int RunCheck(const std::vector<std::string>& arguments) {

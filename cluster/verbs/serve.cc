@@ -71,9 +71,10 @@ int RunQuery(const std::vector<std::string>& arguments) {
 }
 
 int RunExport(const std::vector<std::string>& arguments) {
+  SignalWatch signals;
   JobContext context;
   if (const int code = LoadJob(arguments[0], true, &context); code != 0) return code;
-  return RunLocal(context, LocalWork::kExportOnly);
+  return RunLocal(context, LocalWork::kExportOnly, &signals);
 }
 
 }  // namespace

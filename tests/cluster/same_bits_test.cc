@@ -1,0 +1,128 @@
+// The promise that everything else leans on: the model is the same bits for any number of workers,
+// shards and lanes, in one process or many, and whatever is killed or interrupted on the way.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "tests/cluster/small_job.h"
+
+namespace emporium::cluster {
+namespace {
+
+std::vector<std::string> Shape(int workers, int servers, int shards, int lanes) {
+  return {"--workers=" + std::to_string(workers), "--servers=" + std::to_string(servers),
+          "--shards_per_server=" + std::to_string(shards), "--lanes=" + std::to_string(lanes)};
+}
+
+TEST(SameBits, InEveryShape) {
+  const SmallJob job;
+  const Output run = RunEmporium(job.Arguments("run", "run", Shape(1, 1, 1, 1)));
+  ASSERT_EQ(run.code, 0) << run.text;
+  const std::string digest = job.Digest("run");
+  ASSERT_EQ(digest.size(), 64u) << run.text;
+  struct Case {
+    int workers, servers, shards, lanes;
+  };
+  for (const Case& c :
+       {Case{1, 1, 1, 1}, Case{1, 2, 2, 2}, Case{2, 3, 1, 1}, Case{3, 1, 2, 1}, Case{4, 1, 1, 2}}) {
+    const std::string name = "launch-" + std::to_string(c.workers) + "-" +
+                             std::to_string(c.servers * c.shards) + "-" + std::to_string(c.lanes);
+    const Output launch =
+        RunEmporium(job.Arguments("launch", name, Shape(c.workers, c.servers, c.shards, c.lanes)));
+    ASSERT_EQ(launch.code, 0) << name << "\n" << launch.text;
+    EXPECT_EQ(job.Digest(name), digest) << name;
+  }
+}
+
+// A job that is long enough to be caught in the middle, and what it comes to undisturbed.
+class Disturbed : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    job_ = new SmallJob(30, 15);
+    const Output run = RunEmporium(job_->Arguments("run", "calm"));
+    ASSERT_EQ(run.code, 0) << run.text;
+    digest_ = job_->Digest("calm");
+    ASSERT_EQ(digest_.size(), 64u);
+  }
+  static void TearDownTestSuite() { delete job_; }
+
+  // Starts a launch and waits until it trains.
+  static std::unique_ptr<Program> Launch(const std::string& name) {
+    auto program = std::make_unique<Program>(job_->Arguments("launch", name, Shape(2, 1, 2, 1)));
+    EXPECT_TRUE(program->WaitForText("pretrain [")) << "never trained";
+    return program;
+  }
+  // The same command again, to the end.
+  static void ExpectGoesOn(const std::string& name) {
+    const Output again = RunEmporium(job_->Arguments("launch", name, Shape(1, 1, 1, 2)));
+    EXPECT_EQ(again.code, 0) << again.text;
+    EXPECT_EQ(job_->Digest(name), digest_);
+  }
+
+  static SmallJob* job_;
+  static std::string digest_;
+};
+SmallJob* Disturbed::job_ = nullptr;
+std::string Disturbed::digest_;
+
+TEST_F(Disturbed, AWorkerIsKilled) {
+  const std::unique_ptr<Program> launch = Launch("worker-killed");
+  const std::vector<pid_t> workers = ChildrenWithVerb(launch->pid(), "worker");
+  ASSERT_EQ(workers.size(), 2u);
+  kill(workers[0], SIGKILL);
+  const Output output = launch->Finish();
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_NE(output.text.find("was killed by signal 9"), std::string::npos) << output.text;
+  EXPECT_EQ(job_->Digest("worker-killed"), digest_);
+}
+
+TEST_F(Disturbed, AServerIsKilled) {
+  const std::unique_ptr<Program> launch = Launch("server-killed");
+  const std::vector<pid_t> servers = ChildrenWithVerb(launch->pid(), "server");
+  ASSERT_EQ(servers.size(), 1u);
+  kill(servers[0], SIGKILL);
+  const Output output = launch->Finish();
+  EXPECT_EQ(output.code, 1) << output.text;
+  EXPECT_NE(output.text.find("server-0 was killed by signal 9"), std::string::npos) << output.text;
+  EXPECT_NE(output.text.find("the same command"), std::string::npos) << output.text;
+  ExpectGoesOn("server-killed");
+}
+
+TEST_F(Disturbed, TheSchedulerIsKilled) {
+  const std::unique_ptr<Program> launch = Launch("scheduler-killed");
+  const std::vector<pid_t> schedulers = ChildrenWithVerb(launch->pid(), "scheduler");
+  ASSERT_EQ(schedulers.size(), 1u);
+  kill(schedulers[0], SIGKILL);
+  const Output output = launch->Finish();
+  EXPECT_EQ(output.code, 1) << output.text;
+  EXPECT_NE(output.text.find("scheduler was killed by signal 9"), std::string::npos) << output.text;
+  ExpectGoesOn("scheduler-killed");
+}
+
+TEST_F(Disturbed, TheUserStopsALaunch) {
+  const std::unique_ptr<Program> launch = Launch("stopped");
+  launch->Signal(SIGINT);
+  const Output output = launch->Finish();
+  EXPECT_EQ(output.code, 3) << output.text;
+  EXPECT_NE(output.text.find("goes on from checkpoint"), std::string::npos) << output.text;
+  ExpectGoesOn("stopped");
+}
+
+TEST_F(Disturbed, TheUserStopsARun) {
+  Program run(job_->Arguments("run", "stopped-run"));
+  ASSERT_TRUE(run.WaitForText("pretrain ["));
+  run.Signal(SIGINT);
+  const Output output = run.Finish();
+  EXPECT_EQ(output.code, 3) << output.text;
+  EXPECT_NE(output.text.find("goes on from checkpoint"), std::string::npos) << output.text;
+  ExpectGoesOn("stopped-run");
+}
+
+TEST_F(Disturbed, TheWholeLaunchIsKilled) {
+  const std::unique_ptr<Program> launch = Launch("all-killed");
+  launch->Signal(SIGKILL);
+  launch->Finish();
+  ExpectGoesOn("all-killed");
+}
+
+}  // namespace
+}  // namespace emporium::cluster

@@ -16,6 +16,7 @@
 #include "runtime/log.h"
 #include "runtime/thread_annotations.h"
 #include "worker/command_runner.h"
+#include "worker/device.h"
 #include "worker/facts.h"
 #include "worker/ps_client.h"
 #include "worker/trainer.h"
@@ -374,6 +375,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(const WorkerConfig& config) {
   EMPORIUM_CHECK(config.job != nullptr && config.source != nullptr && config.scheduler != nullptr &&
                      config.context != nullptr,
                  "a worker is given what it works with");
+  EMPORIUM_RETURN_IF_ERROR(CheckDevice(config.job->cluster().device()));
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<StageBodies> bodies, config.bodies_factory());
   control::DatasetFacts facts = FactsOf(*config.source, *config.job);
   std::unique_ptr<PsClient> client = PsClient::Start(*config.context);

@@ -8,6 +8,7 @@
 
 #include "runtime/control_client.h"
 #include "tests/worker/train_fakes.h"
+#include "worker/device.h"
 
 namespace emporium::worker {
 namespace {
@@ -413,6 +414,14 @@ TEST_F(WorkerNodeTest, RefusedRegistrationEndsTheWorker) {
   const Status status = Start(1, "other")->Join();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "another job runs here");
+}
+
+// Whatever this machine has: CUDA is refused, with what is missing and what to do.
+TEST_F(WorkerNodeTest, RefusesADeviceThatItCannotUse) {
+  EXPECT_TRUE(CheckDevice(spec::Cluster::CPU).ok());
+  const Status status = CheckDevice(spec::Cluster::CUDA);
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("set cluster.device to CPU"), std::string::npos);
 }
 
 TEST_F(WorkerNodeTest, StopsWhileShardsDoNotAnswer) {

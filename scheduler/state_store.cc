@@ -19,7 +19,9 @@ void Overwrite(Map* to, Map more) {
 }  // namespace
 
 void StateChange::Add(StateChange later) {
-  EMPORIUM_CHECK(!later.rewind.has_value() || empty(), "the state is taken back first of all");
+  // Applying a change begins with its rewind.
+  EMPORIUM_CHECK(!later.rewind || (finished.empty() && metrics.empty() && curves.empty()),
+                 "what a rewind takes back must not have been added before it");
   if (later.generation) generation = later.generation;
   if (later.next_node) next_node = later.next_node;
   if (later.rewind) rewind = later.rewind;

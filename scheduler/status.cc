@@ -220,9 +220,13 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
   for (const char* list : {"stages", "nodes", "tables", "checkpoints", "events"}) {
     j[list] = json::array();
   }
+  const Progress progress = ProgressOf(machine, now_ms);
   const std::vector<StageView> views = machine.stages();
   for (size_t i = 0; i < views.size(); ++i) {
     j["stages"].push_back(StageJson(machine, i, views[i], now_ms));
+    if (i == machine.stage() && progress.has_seconds_left) {
+      j["stages"][i]["seconds_left"] = progress.seconds_left;
+    }
   }
   for (const auto& [id, node] : machine.members().nodes()) {
     j["nodes"].push_back(NodeJson(node, now_ms));

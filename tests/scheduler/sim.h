@@ -188,7 +188,7 @@ class Sim {
   uint64_t Random() { return random_(); }
   uint64_t StepsOf(int stage) const {
     uint64_t steps = 0;
-    while (shards->applied.contains({stage, steps})) ++steps;
+    while (shards.has_value() && shards->applied.contains({stage, steps})) ++steps;
     return steps;
   }
 

@@ -20,10 +20,9 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="emporium-bits-") as place:
         data = os.path.join(place, "data")
-        job_runs.emporium(options.build, "generate", data, "--users", "300", "--items", "200",
-                          "--events", "9000")
+        job_runs.emporium(options.build, "generate", data, "--users", "300", "--items", "200")
         job = job_runs.changed_job(
-            "bench/jobs/movielens.textproto", os.path.join(place, "short.textproto"),
+            "bench/jobs/generated.textproto", os.path.join(place, "short.textproto"),
             [(r"^  train \{$", f"  train {{\n    max_steps: {options.steps}"),
              (r"^.*(validate_every_epochs|early_stop).*$", ""),
              (r"^stage \{ name: \"(evaluate|export)\".*$", "")])

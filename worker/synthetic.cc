@@ -18,7 +18,7 @@ constexpr double kZipf = 1.1;
 constexpr int64_t kStart = 1'600'000'000;  // the first second of the shop
 constexpr double kDay = 86400;
 constexpr int kWordsPerTopic = 12;
-constexpr int kConsidered = 24;  // items that a user looks over before he views one
+constexpr int kConsidered = 30;  // items that a user looks over before he views one
 
 using Latent = std::array<double, kLatent>;
 
@@ -116,7 +116,7 @@ class Shop {
     return centre;
   }
 
-  // Of some items met by popularity (its root, so that the tail is seen too) the one liked best.
+  // Of some items, a few met by popularity and most by chance, the one liked best.
   int32_t Choose(int32_t user) {
     if (random_.Unit() < options_.popularity_share) {
       return static_cast<int32_t>(popularity_.Draw(&random_));
@@ -125,8 +125,8 @@ class Shop {
     double best_score = -1e300;
     for (int i = 0; i < kConsidered; ++i) {
       const auto item = static_cast<int32_t>(
-          random_.Unit() < 0.5 ? popularity_.Draw(&random_)
-                               : random_.Below(static_cast<uint64_t>(options_.items)));
+          random_.Unit() < 0.25 ? popularity_.Draw(&random_)
+                                : random_.Below(static_cast<uint64_t>(options_.items)));
       const double score =
           Dot(users_[static_cast<size_t>(user)], items_[static_cast<size_t>(item)]) +
           0.5 * random_.Normal();

@@ -24,7 +24,7 @@ struct SyntheticShopOptions {
   double days = 120;
   double visits_per_user = 12;  // mean
   // Share of views that follow popularity alone, whatever the user likes.
-  double popularity_share = 0.25;
+  double popularity_share = 0.15;
 };
 
 // Writes `dir`/events.csv (time,user,item,action,query,visit; in the order of time) and

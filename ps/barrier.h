@@ -41,7 +41,7 @@ class Barrier {
   Result<Outcome> Stage(StagedPush push);
 
   // Every micro-batch of step() is here.
-  bool complete() const { return present().pushes.size() > 0 && present().missing == 0; }
+  bool complete() const { return !present().pushes.empty() && present().missing == 0; }
   // The pushes of the complete step in order of micro-batch; step() moves on by one.
   std::vector<StagedPush> Take();
 

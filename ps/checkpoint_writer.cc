@@ -195,6 +195,7 @@ Status WriteRoot(Writer& writer, hid_t root, const Shard& shard,
   EMPORIUM_RETURN_IF_ERROR(
       writer.Attribute(root, "global_step", H5T_STD_U32LE, position.global_step));
   std::vector<uint16_t> ids;
+  ids.reserve(partitions.size());
   for (PartitionId p : partitions) ids.push_back(p.value());
   return writer.WriteWhole(root, {"partition", H5T_STD_U16LE, 1, false, ids.data()}, ids.size());
 }

@@ -125,7 +125,7 @@ Status Server::RegisterUntilKnown() {
   }
   int tries = 0;
   while (!stop_requested()) {
-    const Status status = Register();
+    Status status = Register();
     if (status.ok()) {
       runtime::Log(LogLevel::kInfo, "ps", "registered as node {}, first shard {}", node_,
                    first_shard_);

@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <regex>
 #include <string_view>
 
 #include "proto/check.h"
@@ -51,6 +50,7 @@ Result<NpyWriter> NpyWriter::Create(const std::string& path, int32_t width) {
 
 Status NpyWriter::Append(std::span<const float> rows) {
   EMPORIUM_CHECK(rows.size() % width_ == 0, "whole rows are written");
+  if (rows.empty()) return Status::Ok();
   if (std::fwrite(rows.data(), sizeof(float), rows.size(), file_.get()) != rows.size()) {
     return CannotWrite(path_);
   }
@@ -83,19 +83,23 @@ Result<NpyReader> NpyReader::Open(const std::string& path) {
       static_cast<unsigned char>(preamble[8]) + 256u * static_cast<unsigned char>(preamble[9]);
   std::string text(length, '\0');
   in.read(text.data(), static_cast<std::streamsize>(length));
-  static const std::regex shape(
-      R"(\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,15}), (\d{1,9})\), \}\s*)");
-  std::smatch match;
-  if (!in || !std::regex_match(text, match, shape)) {
+  long long rows = 0;
+  int width = 0;
+  int parsed = 0;  // characters up to the closing brace, if all of it is there
+  if (in) {
+    std::sscanf(text.c_str(),
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (%15lld, %9d), }%n", &rows,
+                &width, &parsed);
+  }
+  if (parsed == 0 || rows < 0 || width <= 0) {
     return DataLoss(path + ": not a two-dimensional matrix of float32");
   }
   NpyReader reader;
   reader.path_ = path;
-  reader.rows_ = std::stoll(match[1]);
-  reader.width_ = std::stoi(match[2]);
+  reader.rows_ = rows;
+  reader.width_ = width;
   reader.data_at_ = static_cast<int64_t>(kPreambleBytes + length);
-  if (reader.width_ == 0 ||
-      (bytes - reader.data_at_) / (4 * static_cast<int64_t>(reader.width_)) != reader.rows_ ||
+  if ((bytes - reader.data_at_) / (4 * static_cast<int64_t>(reader.width_)) != reader.rows_ ||
       (bytes - reader.data_at_) % (4 * static_cast<int64_t>(reader.width_)) != 0) {
     return DataLoss(path + ": the file is not as long as its header says");
   }

@@ -5,6 +5,7 @@ usage: same_bits.py --build DIR [--steps N]
 """
 import argparse
 import os
+import sys
 import tempfile
 
 import job_runs
@@ -30,6 +31,13 @@ def main():
         job_runs.emporium(options.build, "run", job, "--data", data, "--work_dir", work)
         expected = job_runs.last_digest(options.build, work)
         print(f"run: {expected}")
+        # The digest must be able to tell runs apart: another seed is another result.
+        other = job_runs.changed_job(job, os.path.join(place, "other.textproto"),
+                                     [(r"^seed: \d+", "seed: 4711")])
+        work = os.path.join(place, "other")
+        job_runs.emporium(options.build, "run", other, "--data", data, "--work_dir", work)
+        if job_runs.last_digest(options.build, work) == expected:
+            sys.exit("another seed gave the same digest: the digest shows nothing")
         different = 0
         for workers, servers, shards, lanes in SHAPES:
             work = os.path.join(place, f"launch-{workers}-{servers}-{shards}-{lanes}")

@@ -48,8 +48,9 @@ struct CandidateColumns {
   std::vector<float> log_q;      // [C] log of the expected number of draws; 0 for positives' own
   std::vector<uint8_t> sampled;  // [C] 1: in the softmax denominator as a negative of every row
 
-  // In-batch negatives. Only the model sees the popularity column, so their log q is its to make:
-  //   q(c) = (drawn > 0 ? exp(log_q[c]) : 0) + in_batch_draws * popularity(c) / popularity_total
+  // In-batch negatives. Only the model sees the popularity column, so their draws are its to add:
+  //   draws(c) = (drawn > 0 ? exp(log_q[c]) : 0) + in_batch_draws * popularity(c) /
+  //   popularity_total
   // for every candidate with sampled = 1. `in_batch` is empty (and in_batch_draws 0) in a stage
   // without them; log_q is 0 where only they could have brought the candidate (drawn = 0).
   std::vector<uint8_t> in_batch;  // [C] 1: a positive of this micro-batch, so sampled = 1 too

@@ -205,19 +205,21 @@ LossValue SampledSoftmaxLoss(at::Tensor logits, const CandidateColumns& candidat
   return loss;
 }
 
-std::vector<float> ExpectedLogDraws(const CandidateColumns& candidates,
-                                    std::span<const float> popularity, double popularity_total) {
-  if (candidates.in_batch_draws == 0) return candidates.log_q;
-  const auto draws = static_cast<double>(candidates.in_batch_draws);
+std::vector<float> LogPresence(const CandidateColumns& candidates,
+                               std::span<const float> popularity, double popularity_total) {
+  const auto in_batch = static_cast<double>(candidates.in_batch_draws);
   std::vector<double> seen(candidates.item.size(), 0.0);
   for (int32_t c : candidates.positive) seen[c] += 1;
-  std::vector<float> result;
+  std::vector<float> result(candidates.item.size(), 0.0f);
   for (size_t c = 0; c < candidates.item.size(); ++c) {
-    const double share =
-        (static_cast<double>(popularity[c]) + seen[c]) / (popularity_total + draws);
-    const double others =
-        candidates.drawn > 0 ? std::exp(static_cast<double>(candidates.log_q[c])) : 0.0;
-    result.push_back(static_cast<float>(std::log(others + draws * share)));
+    if (candidates.sampled[c] == 0) continue;
+    double draws = candidates.drawn > 0 ? std::exp(static_cast<double>(candidates.log_q[c])) : 0.0;
+    if (in_batch > 0) {
+      const double count = static_cast<double>(popularity[c]) + seen[c];
+      draws += in_batch * count / (popularity_total + in_batch);
+    }
+    EMPORIUM_CHECK(draws > 0, "a negative was drawn, so it could be drawn");
+    result[c] = static_cast<float>(std::log(-std::expm1(-draws)));
   }
   return result;
 }

@@ -52,19 +52,24 @@ LossValue ListRatio(std::span<const float> logits, const Groups& groups, double 
 // Sampled softmax over the candidates of a batch. `logits` [B, C] is overwritten with the gradient.
 //
 // The denominator of row b has its own positives, uncorrected, and every candidate with `sampled`
-// that is not masked for b, at logit - log_q[c]. The loss of a row is the mean over its positives
-// of -log p, rows without positives have none; rows are weighted by n_positives^power (times their
-// sample weight), divided by the sum of these.
+// that is not masked for b, at logit - log_q[c] (empty: no correction). The loss of a row is the
+// mean over its positives of -log p, rows without positives have none; rows are weighted by
+// n_positives^power (times their sample weight), divided by the sum of these.
 LossValue SampledSoftmaxLoss(at::Tensor logits, const CandidateColumns& candidates,
                              std::span<const float> log_q, std::span<const float> weights,
                              double power);
 
-// log of the expected number of times that each candidate [C] is drawn as a negative: what the
-// batch says, and for in-batch candidates the share of the item in the table's popularity times the
-// number of positives of the batch. The popularity is counted with this batch, so that an item's
-// first sighting has a share. `popularity` [C] holds the decayed count of each candidate's item.
-std::vector<float> ExpectedLogDraws(const CandidateColumns& candidates,
-                                    std::span<const float> popularity, double popularity_total);
+// log of the probability that each candidate [C] stands in the batch as a negative: what
+// SampledSoftmaxLoss wants as log_q. A candidate stands there once however often it was drawn, so
+// with E expected draws that is 1 - exp(-E) (draws are with replacement), and the sum over
+// candidates estimates the sum over the catalogue without bias.
+//
+// E is what the batch says, and for in-batch negatives the share of the item in the table's
+// popularity times the positives of the batch. The popularity is counted with this batch, so that
+// an item's first sighting has a share. `popularity` [C] holds the decayed count of each
+// candidate's item; empty without in-batch negatives.
+std::vector<float> LogPresence(const CandidateColumns& candidates,
+                               std::span<const float> popularity, double popularity_total);
 
 // InvalidArgument, naming the term, when `loss` is not a finite number.
 Status CheckFinite(const std::string& term, double loss);

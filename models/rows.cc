@@ -156,6 +156,14 @@ Lists ListsOf(std::span<const int32_t> index) {
   return result;
 }
 
+RowPart TablePart(const Pass& pass, const RowLists& lists, PoolKind pool, int32_t dim) {
+  RowPart part;
+  part.lists = ListsOf(lists, pool);
+  part.dim = dim;
+  if (!lists.index.empty()) part.table = &pass.table(lists.table);
+  return part;
+}
+
 at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<RowPart> parts) {
   std::vector<bool> repeats;
   std::vector<at::Tensor> inputs;

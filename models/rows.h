@@ -37,6 +37,10 @@ Lists ListsOf(const RowLists& lists, PoolKind pool);
 // One row of index[i] each; negative: none.
 Lists ListsOf(std::span<const int32_t> index);
 
+// The pooled rows of a batch's column. A batch in which every list is empty may come without the
+// table.
+RowPart TablePart(const Pass& pass, const RowLists& lists, PoolKind pool, int32_t dim);
+
 // [rows, width], every column named by at least one part.
 at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<RowPart> parts);
 

@@ -98,10 +98,8 @@ RowPart DeepFmModel::FieldPart(Pass& pass, int32_t f, bool linear) const {
   const auto at = static_cast<size_t>(linear ? fields_ + f : f);
   EMPORIUM_CHECK(at < columns.size() && columns[at].feature == options_.fields[f].feature,
                  "a batch's fields stand in the order of the model's features");
-  RowPart part;
-  part.table = &pass.table(columns[at].rows.table);
-  part.lists = ListsOf(columns[at].rows, linear ? PoolKind::kSum : options_.fields[f].pool);
-  return part;
+  const PoolKind pool = linear ? PoolKind::kSum : options_.fields[f].pool;
+  return TablePart(pass, columns[at].rows, pool, linear ? 1 : options_.dim);
 }
 
 at::Tensor DeepFmModel::Inputs(Pass& pass) const {
@@ -126,8 +124,9 @@ at::Tensor DeepFmModel::Inputs(Pass& pass) const {
 // Sum of the fields' width-1 rows, all parts of one column, and of the weighted dense inputs.
 at::Tensor DeepFmModel::LinearPart(Pass& pass, const at::Tensor& x) const {
   std::vector<RowPart> parts;
+  parts.reserve(static_cast<size_t>(fields_));
   for (int32_t f = 0; f < fields_; ++f) parts.push_back(FieldPart(pass, f, true));
-  const at::Tensor sum = AssembleRows(pass, pass.batch().samples, 1, std::move(parts)).select(1, 0);
+  at::Tensor sum = AssembleRows(pass, pass.batch().samples, 1, std::move(parts)).select(1, 0);
   if (!linear_dense_.exists()) return sum;
   const at::Tensor dense = x.narrow(1, embedded_, options_.dense_width);
   return sum.add(at::mv(dense, pass.dense(linear_dense_)));

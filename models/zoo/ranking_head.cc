@@ -58,12 +58,9 @@ RankingHead::Context RankingHead::SeeContext(Pass& pass, const at::Tensor& item_
   int32_t width = 0;
   for (const auto& feature : features_) {
     const FieldColumn& field = FieldOf(pass.batch(), feature.feature);
-    RowPart part;
-    part.table = &pass.table(field.rows.table);
-    part.lists = ListsOf(field.rows, feature.pool);
-    part.column = width;
+    parts.push_back(TablePart(pass, field.rows, feature.pool, feature.dim));
+    parts.back().column = width;
     width += feature.dim;
-    parts.push_back(std::move(part));
   }
   const at::Tensor k = AssembleRows(pass, pass.batch().samples, width, std::move(parts));
   const at::Tensor shifts = out_.Forward(pass, hidden_.Forward(pass, k).relu_());

@@ -16,12 +16,11 @@ namespace {
 
 constexpr float kVectorStddev = 0.02f;
 
-// The rows of a table as a part of an assembled matrix.
-RowPart TablePart(Pass& pass, TableId table, Lists lists, float weight) {
+// What a table's rows add at the listed places.
+RowPart PlacedPart(const Pass& pass, TableId table, Lists lists) {
   RowPart part;
   part.table = &pass.table(table);
   part.lists = lists;
-  part.weight = weight;
   return part;
 }
 
@@ -53,10 +52,10 @@ at::Tensor ItemTower::Embed(Pass& pass) const {
   const ItemColumns& items = pass.batch().items;
   if (items.count == 0) return at::empty({0, options_.dim}, at::kFloat);
   std::vector<RowPart> parts;
-  parts.push_back(TablePart(pass, items.id.table, ListsOf(items.id, PoolKind::kSum), 1));
+  parts.push_back(TablePart(pass, items.id, PoolKind::kSum, options_.dim));
   if (options_.title && !items.title.index.empty()) {
-    parts.push_back(TablePart(pass, items.title.table, ListsOf(items.title, options_.title_pool),
-                              options_.spec.title_weight()));
+    parts.push_back(TablePart(pass, items.title, options_.title_pool, options_.dim));
+    parts.back().weight = options_.spec.title_weight();
   }
   return AssembleRows(pass, items.count, options_.dim, std::move(parts));
 }
@@ -144,7 +143,7 @@ at::Tensor TransformerTower::Forward(Pass& pass, const at::Tensor& e) const {
   const Slots slots = FillSlots(pass);
   std::vector<RowPart> parts = {SourcePart(pass.dense(cls_), slots.cls), SourcePart(e, slots.item)};
   if (options_.action && !history.action.index.empty()) {
-    parts.push_back(TablePart(pass, history.action.table, ListsOf(slots.action), 1));
+    parts.push_back(PlacedPart(pass, history.action.table, ListsOf(slots.action)));
   }
   if (position_.exists()) parts.push_back(SourcePart(pass.dense(position_), slots.position));
   if (gap_.exists()) parts.push_back(SourcePart(pass.dense(gap_), slots.gap));
@@ -153,7 +152,7 @@ at::Tensor TransformerTower::Forward(Pass& pass, const at::Tensor& e) const {
     if (!history.query.index.empty()) {
       const Lists words = {history.query.index.data(), slots.query_begin.data(),
                            slots.query_end.data(), options_.query_pool};
-      parts.push_back(TablePart(pass, history.query.table, words, 1));
+      parts.push_back(PlacedPart(pass, history.query.table, words));
     }
   }
   const int64_t positions = pass.batch().samples * slots.length;

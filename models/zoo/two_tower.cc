@@ -76,7 +76,8 @@ class TwoTowerModel final : public Model {
   Vectors Compute(Pass& pass) const;
   Result<std::vector<LossTerm>> TrainSoftmax(Pass& pass, const spec::SampledSoftmax& spec) const;
   Result<std::vector<LossTerm>> TrainRanking(Pass& pass, const spec::RankingLoss& spec) const;
-  std::vector<float> LogDraws(const Pass& pass) const;
+  // Empty: no correction.
+  std::vector<float> LogQ(const Pass& pass, const spec::SampledSoftmax& spec) const;
 
   TwoTowerOptions options_;
   ParameterList list_;
@@ -100,17 +101,24 @@ TwoTowerModel::Vectors TwoTowerModel::Compute(Pass& pass) const {
   return {Normal(transformer_->Forward(pass, e)), Normal(v)};
 }
 
-// See ExpectedLogDraws; the popularity stands with the rows of the items' table.
-std::vector<float> TwoTowerModel::LogDraws(const Pass& pass) const {
+// See LogPresence; the popularity stands with the rows of the items' table.
+std::vector<float> TwoTowerModel::LogQ(const Pass& pass, const spec::SampledSoftmax& spec) const {
+  bool certain = false;  // the whole catalogue is there: nothing to correct
+  for (const spec::Negatives& negatives : spec.negatives()) {
+    certain = certain || negatives.has_all();
+  }
+  if (!spec.log_q() || certain) return {};
   const Batch& batch = pass.batch();
-  if (batch.candidates.in_batch_draws == 0) return batch.candidates.log_q;
+  const CandidateColumns& candidates = batch.candidates;
+  if (candidates.in_batch_draws == 0) return LogPresence(candidates, {}, 0);
   const TableRows& table = pass.table(batch.items.id.table);
   std::vector<float> popularity;
-  for (int32_t item : batch.candidates.item) {
+  popularity.reserve(candidates.item.size());
+  for (int32_t item : candidates.item) {
     const int32_t row = batch.items.id.index[item];
     popularity.push_back(table.popularity == nullptr ? 0 : table.popularity[row]);
   }
-  return ExpectedLogDraws(batch.candidates, popularity, table.popularity_total);
+  return LogPresence(candidates, popularity, table.popularity_total);
 }
 
 Result<std::vector<LossTerm>> TwoTowerModel::TrainSoftmax(Pass& pass,
@@ -124,7 +132,7 @@ Result<std::vector<LossTerm>> TwoTowerModel::TrainSoftmax(Pass& pass,
         WeighCountersBy(pass.dense(beta_), batch.candidates.log_counts.data(), {}, logits.numel())
             .view(logits.sizes()));
   }
-  const std::vector<float> log_q = spec.log_q() ? LogDraws(pass) : std::vector<float>();
+  const std::vector<float> log_q = LogQ(pass, spec);
   // Nothing in the graph reads the logits again, so the gradient may take their place.
   const at::Tensor gradient = logits.detach();
   const LossValue loss = SampledSoftmaxLoss(gradient, batch.candidates, log_q, batch.weight,

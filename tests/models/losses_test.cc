@@ -252,20 +252,70 @@ TEST(SampledSoftmax, RowsWeighByPositivesAndSampleWeight) {
   EXPECT_NEAR(Softmax(logits, c, false, {1, 0.5f}, 1).value, (first + w * second) / (1 + w), 1e-5);
 }
 
+TEST(SampledSoftmax, CandidatesThatStandOnceGiveTheFullSoftmaxInExpectation) {
+  // 50 items, Zipf draws: the first is drawn 67 times a round on average, and stands there once.
+  const int items = 50, draws = 300, rounds = 500;
+  Random random(4);
+  std::vector<float> score;
+  std::vector<double> q;
+  double total = 0;
+  for (int i = 0; i < items; ++i) {
+    score.push_back(random.Normal());
+    q.push_back(1.0 / (i + 1));
+    total += q.back();
+  }
+  for (double& share : q) share /= total;
+  CandidateColumns c = OneRow(items);
+  c.positive = {30};
+  std::vector<float> full = score;
+  Softmax(full, c, false);
+  c.drawn = draws;
+  for (int i = 0; i < items; ++i) c.log_q[i] = static_cast<float>(std::log(draws * q[i]));
+  std::vector<float> expected_draws = c.log_q;
+  c.sampled.assign(items, 1);
+  const std::vector<float> presence = LogPresence(c, {}, 0);
+  std::vector<double> by_presence(items, 0), by_draws(items, 0);
+  for (int round = 0; round < rounds; ++round) {
+    c.sampled.assign(items, 0);
+    for (int k = 0; k < draws; ++k) {
+      double u = random.Uniform();
+      int drawn = 0;
+      while (drawn + 1 < items && u >= q[drawn]) u -= q[drawn++];
+      c.sampled[drawn] = 1;
+    }
+    for (bool right : {true, false}) {
+      c.log_q = right ? presence : expected_draws;
+      std::vector<float> logits = score;
+      Softmax(logits, c, true);
+      std::vector<double>& sum = right ? by_presence : by_draws;
+      for (int i = 0; i < items; ++i) sum[i] += logits[i] / rounds;
+    }
+  }
+  double presence_bias = 0, draws_bias = 0;
+  for (int i = 0; i < items; ++i) {
+    presence_bias += std::abs(by_presence[i] - full[i]);
+    draws_bias += std::abs(by_draws[i] - full[i]);
+  }
+  EXPECT_LT(presence_bias, 0.1);
+  EXPECT_GT(draws_bias, 3 * presence_bias);
+}
+
 TEST(SampledSoftmax, InBatchDrawsCountThePopularityAndThisBatch) {
   CandidateColumns c = OneRow(3);
   c.log_q = {0, std::log(0.5f), 0};
   c.positive = {0, 0, 2};
   c.positive_offset = {0, 3};
-  const std::vector<float> popularity = {10, 5, 0};
-  EXPECT_EQ(ExpectedLogDraws(c, popularity, 100), c.log_q) << "no in-batch negatives in this stage";
   c.in_batch_draws = 3;
-  std::vector<float> log_q = ExpectedLogDraws(c, popularity, 97);
-  EXPECT_NEAR(log_q[0], std::log(3 * 12.0 / 100), 1e-6);
-  EXPECT_NEAR(log_q[2], std::log(3 * 1.0 / 100), 1e-6) << "a first sighting has a share";
+  const auto log_presence = [](double draws) { return std::log(1 - std::exp(-draws)); };
+  const std::vector<float> popularity = {10, 5, 0};
+  std::vector<float> log_q = LogPresence(c, popularity, 97);
+  EXPECT_NEAR(log_q[0], log_presence(3 * 12.0 / 100), 1e-6);
+  EXPECT_NEAR(log_q[2], log_presence(3 * 1.0 / 100), 1e-6) << "a first sighting has a share";
   c.drawn = 8;  // mixture: the draws of both add up
-  log_q = ExpectedLogDraws(c, popularity, 97);
-  EXPECT_NEAR(log_q[1], std::log(0.5 + 3 * 5.0 / 100), 1e-6);
+  log_q = LogPresence(c, popularity, 97);
+  EXPECT_NEAR(log_q[1], log_presence(0.5 + 3 * 5.0 / 100), 1e-6);
+  c.sampled[1] = 0;
+  EXPECT_EQ(LogPresence(c, popularity, 97)[1], 0) << "nobody's negative";
 }
 
 }  // namespace

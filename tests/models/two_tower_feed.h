@@ -92,6 +92,7 @@ inline Batch TwoTowerBatch(const std::vector<int32_t>& lengths, uint64_t seed, i
   c.item = all;
   c.sampled.assign(kItems, 1);
   c.log_q.assign(kItems, -0.5f);
+  c.drawn = 8;
   c.positive_offset = c.group_offset = {0};
   std::vector<int32_t> modules;
   for (int32_t length : lengths) {

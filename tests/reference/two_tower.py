@@ -236,7 +236,7 @@ class Reference(nn.Module):
                     if self.c["log_q"]:
                         row = b["items.id.index"][b["candidates.item"][i]]
                         share = (b["popularity"][row] + drawn[i]) / (b["popularity"].sum() + pairs)
-                        q = math.exp(b["candidates.log_q"][i]) + pairs * share
+                        q = 1 - math.exp(-math.exp(b["candidates.log_q"][i]) - pairs * share)
                     terms[i] = s[k, i] - math.log(q)
             lse = torch.stack(list(terms.values())).logsumexp(0)
             row_weight = len(own)**self.c["power"] * w[k]

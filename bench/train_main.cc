@@ -1,0 +1,150 @@
+// Training throughput of a workload in `run` mode beside its dense-only ceiling: windows of the one
+// and of the other in turn, so that what else the machine does meets both.
+//
+//   bench_train [--workload=W1,W1s,W3] [--data=DIR] [--windows=N] [--window_seconds=S]
+//
+// Run from the repository's root. Data is made once, into --data (default build/bench-data).
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bench/train_ceiling.h"
+#include "bench/train_run.h"
+#include "bench/workload.h"
+#include "cluster/dataset_step.h"
+#include "cluster/flags.h"
+#include "cluster/job_context.h"
+
+DEFINE_string(workload, "W1,W1s,W3", "which workloads, separated by commas");
+DEFINE_int32(windows, 5, "windows of each kind");
+DEFINE_double(window_seconds, 3, "length of a window");
+DEFINE_uint32(micro_batches, 0, "micro-batches of a step; 0: as the job file says");
+DEFINE_string(jobs, "bench/jobs", "directory of the job files");
+
+namespace emporium::bench {
+namespace {
+
+struct Workload {
+  const char* name;
+  const char* key;  // of its figures, and its job file
+  bool pointwise;
+  WorkloadOptions data;
+  // Of a window, until rows are there and the queues are full: CTR rows are many, and making them
+  // is no part of a steady state, so the first window skips a whole epoch of them.
+  uint64_t first_skip_steps;
+};
+
+const Workload kWorkloads[] = {
+    {"W1", "w1", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
+    {"W1s", "w1s", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
+    {"W3", "w3", false, {.samples = 40'000, .vocabulary = 2'000'000}, 6},
+};
+constexpr uint64_t kSkipSteps = 3;
+
+struct Spread {
+  double median = 0;
+  double least = 0;
+  double most = 0;
+};
+
+Spread SpreadOf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], values.front(), values.back()};
+}
+
+Status LoadWorkload(const Workload& workload, const std::string& data,
+                    cluster::JobContext* context) {
+  EMPORIUM_RETURN_IF_ERROR(workload.pointwise ? WriteCtr(data, workload.data)
+                                              : WriteTwoTower(data, workload.data));
+  FLAGS_data = data + (workload.pointwise ? "/ctr" : "/twotower");
+  FLAGS_work_dir = data + "/" + workload.key + ".emporium";
+  const std::string job = FLAGS_jobs + "/" + workload.key + ".textproto";
+  if (cluster::LoadJob(job, true, context) != 0) return InvalidArgument(job + ": see above");
+  if (FLAGS_micro_batches > 0) {
+    context->job.mutable_stage(0)->mutable_train()->set_micro_batches_per_step(FLAGS_micro_batches);
+  }
+  return cluster::PrepareData(*context, context->dataset_dir());
+}
+
+void Print(const Workload& workload, const std::vector<TrainWindow>& windows,
+           const std::vector<double>& ceilings) {
+  std::vector<double> rates;
+  std::vector<double> ratios;
+  std::map<std::string, double> parts;
+  for (size_t i = 0; i < windows.size(); ++i) {
+    rates.push_back(windows[i].samples_per_second);
+    // The ceiling's windows before and after this one.
+    ratios.push_back(rates.back() / ((ceilings[i] + ceilings[i + 1]) / 2));
+    for (const auto& [name, share] : windows[i].parts) {
+      parts[name] += share / static_cast<double>(windows.size());
+    }
+  }
+  const Spread rate = SpreadOf(rates);
+  const Spread ceiling = SpreadOf(ceilings);
+  const Spread ratio = SpreadOf(ratios);
+  std::printf("%-4s emporium %9.0f samples/s (%.0f - %.0f)\n", workload.name, rate.median,
+              rate.least, rate.most);
+  std::printf("%-4s ceiling  %9.0f samples/s (%.0f - %.0f)\n", workload.name, ceiling.median,
+              ceiling.least, ceiling.most);
+  std::printf("%-4s ratio    %9.3f (%.3f - %.3f)\n", workload.name, ratio.median, ratio.least,
+              ratio.most);
+  std::printf("%-4s threads busy with:", workload.name);
+  for (const auto& [name, share] : parts) std::printf("  %s %.3f", name.c_str(), share);
+  std::printf("\nfigure %s_samples_per_s %.0f\nfigure %s_of_ceiling %.4f\n", workload.key,
+              rate.median, workload.key, ratio.median);
+  std::fflush(stdout);
+}
+
+Status MeasureWorkload(const Workload& workload, const std::string& data) {
+  cluster::JobContext context;
+  EMPORIUM_RETURN_IF_ERROR(LoadWorkload(workload, data, &context));
+  EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<worker::BatchSource> source,
+                            worker::BatchSource::Open(context.job, context.dataset_dir()));
+  EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<TrainRun> run, TrainRun::Start(context));
+  std::optional<LaneCeiling> ceiling;
+  if (workload.pointwise) {
+    ceiling = PointwiseCeiling(context.job, kCtrFields, kCtrDense);
+  } else {
+    EMPORIUM_ASSIGN_OR_RETURN(ceiling, RetrievalCeiling(context.job, *source));
+  }
+  std::vector<TrainWindow> windows;
+  std::vector<double> ceilings;
+  EMPORIUM_RETURN_IF_ERROR(run->Measure(workload.first_skip_steps, 0).status());
+  for (int i = 0; i <= FLAGS_windows; ++i) {
+    EMPORIUM_ASSIGN_OR_RETURN(const double rate, ceiling->Measure(FLAGS_window_seconds));
+    ceilings.push_back(rate);
+    if (i == FLAGS_windows) break;
+    EMPORIUM_ASSIGN_OR_RETURN(TrainWindow window, run->Measure(kSkipSteps, FLAGS_window_seconds));
+    windows.push_back(std::move(window));
+  }
+  Print(workload, windows, ceilings);
+  return Status::Ok();
+}
+
+Status MeasureAll() {
+  const std::string data = FLAGS_data.empty() ? "build/bench-data" : FLAGS_data;
+  std::istringstream names(FLAGS_workload);
+  for (std::string name; std::getline(names, name, ',');) {
+    const auto found = std::find_if(std::begin(kWorkloads), std::end(kWorkloads),
+                                    [&name](const Workload& w) { return name == w.name; });
+    if (found == std::end(kWorkloads)) {
+      return InvalidArgument("--workload: there is no " + name + "; it takes W1, W1s and W3");
+    }
+    EMPORIUM_RETURN_IF_ERROR(MeasureWorkload(*found, data));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+}  // namespace emporium::bench
+
+int main(int argc, char** argv) {
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  const emporium::Status status = emporium::bench::MeasureAll();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "bench_train: %s\n", status.ToString().c_str());
+  return 1;
+}

@@ -36,7 +36,7 @@ Status CapInstructionSet() {
   bool capped = true;
   for (const auto& [name, value] : kCaps) {
     // LibTorch's own interface: there is no other way to cap it.
-    const char* present = std::getenv(name);
+    const char* present = std::getenv(name);  // allowed: LibTorch's own settings
     if (present == nullptr || std::strcmp(present, value) != 0) {
       capped = false;
       setenv(name, value, 1);

@@ -17,9 +17,9 @@ namespace emporium {
 }  // namespace emporium
 
 // EMPORIUM_CHECK(condition, "what must hold, in words");
-#define EMPORIUM_CHECK(condition, message)                                    \
-  do {                                                                        \
-    if (!(condition)) [[unlikely]] {                                          \
-      ::emporium::CheckFailed(__FILE__, __LINE__, #condition, (message));     \
-    }                                                                         \
+#define EMPORIUM_CHECK(condition, message)                                \
+  do {                                                                    \
+    if (!(condition)) [[unlikely]] {                                      \
+      ::emporium::CheckFailed(__FILE__, __LINE__, #condition, (message)); \
+    }                                                                     \
   } while (false)

@@ -25,7 +25,7 @@ class HttplibServer final : public HttpServer {
   Status Listen(const std::string& host, int port, Text status_json, Text metrics_text) {
     server_.new_task_queue = [this] {
       running_.count_down();  // asked for once the server runs, from when on stop() has an effect
-      return new httplib::ThreadPool(kThreads);  // NOLINT: the library owns it
+      return new httplib::ThreadPool(kThreads);  // allowed: the library owns it
     };
     server_.set_tcp_nodelay(true);
     server_.set_payload_max_length(kMaxRequestBytes);

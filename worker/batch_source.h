@@ -22,7 +22,7 @@ struct TableKeys {
   TableId table;
   bool want_popularity = false;
   std::vector<uint64_t> keys;
-  std::vector<float> counts;   // positive sightings of each key; empty: the table keeps none
+  std::vector<float> counts;  // positive sightings of each key; empty: the table keeps none
 };
 
 struct PlannedBatch {
@@ -32,7 +32,7 @@ struct PlannedBatch {
 
 // How a train stage is cut into steps.
 struct StagePlan {
-  uint64_t samples = 0;             // per epoch
+  uint64_t samples = 0;  // per epoch
   uint32_t micro_batch_size = 0;
   uint32_t micro_batches_per_step = 0;
   uint64_t steps_per_epoch = 0;
@@ -46,11 +46,11 @@ struct StagePlan {
 // rows with labels.
 struct EvalBatch {
   PlannedBatch planned;
-  std::vector<int32_t> user;         // retrieval: user numbers [B]; the floors look their past up
+  std::vector<int32_t> user;  // retrieval: user numbers [B]; the floors look their past up
   // Retrieval, ragged by user [B + 1]: the items to be found and the items that are left out of
   // the ranking.
   std::vector<int32_t> target_offset;
-  std::vector<int32_t> target;       // item ids (0 .. items-1)
+  std::vector<int32_t> target;  // item ids (0 .. items-1)
   std::vector<int32_t> masked_offset;
   std::vector<int32_t> masked;
   // Value of each slice column for each sample: slice[c][b], a code of that column
@@ -60,9 +60,9 @@ struct EvalBatch {
 
 // A range of the catalogue.
 struct ItemBatch {
-  PlannedBatch planned;          // planned.batch.items only
+  PlannedBatch planned;  // planned.batch.items only
   int32_t first_item = 0;
-  std::vector<float> log_counts; // [I, K] as of `reference`, empty when the model has no counters
+  std::vector<float> log_counts;  // [I, K] as of `reference`, empty when the model has no counters
 };
 
 enum class EvalSplit : uint8_t { kTest, kValidation };

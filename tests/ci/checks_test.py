@@ -105,6 +105,8 @@ class Banned(TreeTest):
     def test_what_only_looks_like_one(self):
         self.write("ps/a.cc", 'Say("a new Thing(x) and getenv");  // a new thing\n'
                               "Foo(const Foo&) = delete;\nint new_items(3);\n"
+                              "std::unique_ptr<Foo> foo(new Foo(1));\nreturn std::unique_ptr<Foo>(\n"
+                              "    new Foo(2));\n"
                               "getenv(x);  // allowed: the only place that reads it\n")
         self.assertEqual(self.check("banned")[0], 0)
 

@@ -221,6 +221,10 @@ class ZmqServer final : public ServerSocket {
  public:
   ZmqServer(SocketHandle socket, std::string endpoint)
       : socket_(std::move(socket)), endpoint_(std::move(endpoint)) {}
+  // libzmq closes a socket a little later, in a thread of its own; the endpoint is free at once.
+  ~ZmqServer() override { zmq_unbind(socket_.get(), endpoint_.c_str()); }
+  ZmqServer(const ZmqServer&) = delete;
+  ZmqServer& operator=(const ZmqServer&) = delete;
 
   const std::string& endpoint() const override { return endpoint_; }
   Waker waker() const override { return waker_; }

@@ -108,11 +108,11 @@ class [[nodiscard]] Result {
 }  // namespace emporium
 
 // Returns from the enclosing function when `expr` is an error.
-#define EMPORIUM_RETURN_IF_ERROR(expr)                        \
-  do {                                                        \
-    if (::emporium::Status status_ = (expr); !status_.ok()) { \
-      return status_;                                         \
-    }                                                         \
+#define EMPORIUM_RETURN_IF_ERROR(expr)                                    \
+  do {                                                                    \
+    if (::emporium::Status error_of_expr = (expr); !error_of_expr.ok()) { \
+      return error_of_expr;                                               \
+    }                                                                     \
   } while (false)
 
 #define EMPORIUM_CONCAT_INNER(a, b) a##b

@@ -169,8 +169,7 @@ class LocalRun final : public TrainRun {
   }
 
   Result<TrainWindow> Measure(uint64_t skip_steps, double seconds) override {
-    EMPORIUM_ASSIGN_OR_RETURN(const GatedSource::Mark begin,
-                              gate_->Run(skip_steps, kSkipSeconds));
+    EMPORIUM_ASSIGN_OR_RETURN(const GatedSource::Mark begin, gate_->Run(skip_steps, kSkipSeconds));
     const Reported before = Look();
     EMPORIUM_ASSIGN_OR_RETURN(const GatedSource::Mark end, gate_->Run(1, seconds));
     const Reported after = Look();

@@ -73,7 +73,7 @@ class LocalJob {
       printer->Show(scheduler_->progress(), clock_.now_ms());
     }
     printer->EndLine();
-    const Status result = scheduler_->WaitUntilDone();
+    Status result = scheduler_->WaitUntilDone();
     WriteLastStatus(context_, scheduler_->StatusJson());
     for (const auto& role : workers_) LogEnd("worker", role->worker().Join());
     LogEnd("server", server_->Join());

@@ -45,6 +45,7 @@ Status CapInstructionSet() {
   if (capped) return Status::Ok();
   std::vector<std::string> words = CommandLine();
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   execv("/proc/self/exe", argv.data());

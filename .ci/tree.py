@@ -80,8 +80,11 @@ def check_each(name, paths, command, settings, limit_s=900):
         stamp = os.path.join(cache, hashlib.sha256(content.encode()).hexdigest())
         if os.path.exists(stamp):
             return path, True, 0, ""
-        done = subprocess.run(command(path), cwd=ROOT, stdin=subprocess.DEVNULL, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s)
+        try:
+            done = subprocess.run(command(path), cwd=ROOT, stdin=subprocess.DEVNULL, check=False,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            return path, False, 1, f"not done after {limit_s} s"
         if done.returncode == 0:
             with open(stamp, "w", encoding="utf-8") as file:
                 file.write(path + "\n")

@@ -32,7 +32,7 @@ Result<Node*> Membership::Add(int64_t now_ms, const control::Registration& regis
   return &nodes_.emplace(node.id, std::move(node)).first->second;
 }
 
-void Membership::Remove(int64_t id) { nodes_.erase(id); }
+void Membership::Remove(int64_t id) { removals_ += nodes_.erase(id); }
 
 Node* Membership::Find(int64_t id) {
   const auto found = nodes_.find(id);

@@ -66,6 +66,7 @@ class Membership {
   std::vector<int64_t> Workers() const;  // ascending
   size_t servers() const { return nodes_.size() - Workers().size(); }
   int64_t next_node() const { return next_node_; }
+  uint64_t removals() const { return removals_; }  // so far
 
   // `servers` servers are there and their shards are numbered without a gap.
   bool Complete(size_t servers) const;
@@ -88,6 +89,7 @@ class Membership {
   int32_t FreeShards(size_t count) const;
 
   int64_t next_node_;
+  uint64_t removals_ = 0;
   const int64_t incarnation_base_;
   const int64_t lease_ms_;
   std::map<int64_t, Node> nodes_;

@@ -230,6 +230,8 @@ void SchedulerService::Deliver(const SendCommand& send) {
 }
 
 void SchedulerService::ForgetLostNodes() {
+  const uint64_t removals = machine_->members().removals();
+  if (removals == std::exchange(seen_removals_, removals)) return;
   const auto& nodes = machine_->members().nodes();
   for (auto box = mailboxes_.begin(); box != mailboxes_.end();) {
     if (nodes.contains(box->first)) {

@@ -118,6 +118,7 @@ class SchedulerService final : public control::SchedulerIf {
   ServiceCounts counts_ EMPORIUM_GUARDED_BY(mutex_);
   // Shared, because a call that waits goes on holding its mailbox when the node is forgotten.
   std::map<int64_t, std::shared_ptr<Mailbox>> mailboxes_ EMPORIUM_GUARDED_BY(mutex_);
+  uint64_t seen_removals_ EMPORIUM_GUARDED_BY(mutex_) = 0;  // Membership::removals
   bool over_ EMPORIUM_GUARDED_BY(mutex_) = false;
   bool closed_ EMPORIUM_GUARDED_BY(mutex_) = false;
   runtime::CondVar over_changed_;

@@ -2,7 +2,7 @@
 // One object belongs to one thread at a time.
 #pragma once
 
-#include <thrift/TOutput.h>
+#include <thrift/Thrift.h>
 #include <thrift/transport/TBufferTransports.h>
 
 #include <cstdint>

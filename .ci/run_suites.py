@@ -83,7 +83,8 @@ def report(name, seconds, code, output, counts, may_be_empty):
     if failed:
         print("\n".join("    " + line for line in output.splitlines()[-400:]))
     note = f", {skipped} skipped" if skipped else ""
-    print(f"  {name:<24} {passed} of {passed + failed} ok{note} ({seconds:.1f} s){ended}", flush=True)
+    total = passed + failed
+    print(f"  {name:<24} {passed} of {total} ok{note} ({seconds:.1f} s){ended}", flush=True)
     return passed, failed
 
 

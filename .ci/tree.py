@@ -1,6 +1,6 @@
 """What the checks share: the files of the tree, what they include, and a cache of clean results.
 
-A result is remembered by the content of the file, of everything of ours that it includes, and of the
+A result is remembered by the content of the file, of all of ours that it includes, and of the
 check's own settings; so a second run looks only at what changed.
 """
 import concurrent.futures
@@ -71,7 +71,7 @@ def closure(path):
 
 
 def check_each(name, paths, command, settings, limit_s=900):
-    """Runs `command(path)` for every path whose result is not known to be clean. Returns failures."""
+    """Runs `command(path)` for every path that is not known to be clean. Returns failures."""
     cache = os.path.join(ROOT, "build", "checks", name)
     os.makedirs(cache, exist_ok=True)
 

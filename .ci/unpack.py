@@ -1,7 +1,7 @@
 """Takes single files out of a wheel, which is a zip archive.
 
-usage: unpack.py libtorch WHEEL PREFIX cpu|cuda   libraries and headers into PREFIX, which is replaced
-       unpack.py libraries WHEEL DIR [PREFIX...]  every shared library whose name begins so, into DIR
+usage: unpack.py libtorch WHEEL PREFIX cpu|cuda   libraries and headers, in place of PREFIX
+       unpack.py libraries WHEEL DIR [PREFIX...]  shared libraries whose name begins so
        unpack.py folder WHEEL FOLDER DIR          the files of one folder of the wheel, into DIR
 """
 import os

@@ -1,4 +1,4 @@
-"""What the measurements share: running a job with the `emporium` command and reading what it left."""
+"""What the measurements share: running a job with `emporium` and reading what it left."""
 import json
 import os
 import re

@@ -27,8 +27,8 @@ def main():
         with gzip.open(os.path.join(options.data, "events_clean.csv.gz")) as packed, \
                 open(text, "wb") as plain:
             shutil.copyfileobj(packed, plain)
-        subprocess.run([os.path.join(options.build, "bench", "bench_read"), text, columns, *COLUMNS],
-                       check=True)
+        subprocess.run([os.path.join(options.build, "bench", "bench_read"),
+                       text, columns, *COLUMNS], check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lines per folder, the longest file and the arrows between folders, as .ci/check_includes sees them.
+"""Lines per folder, longest file and arrows between folders, as .ci/check_includes sees them.
 Generated files, data and job files do not count."""
 import os
 import re

@@ -8,7 +8,8 @@ import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FIELD = re.compile(r"^(optional|repeated)?\s*([\w.]+)\s+(\w+)\s*=\s*\d+\s*(?:\[default = (.+?)\])?;")
+FIELD = re.compile(
+    r"^(optional|repeated)?\s*([\w.]+)\s+(\w+)\s*=\s*\d+\s*(?:\[default = (.+?)\])?;")
 VALUE = re.compile(r"^(\w+)\s*=\s*\d+;")
 BLOCK = re.compile(r"^(message|enum|oneof)\s+(\w+)\s*\{(\})?")
 SECTION = re.compile(r"^// ---- (.*?) -+$")
@@ -106,8 +107,10 @@ def render(text):
     opening, parts = parse(text)
     names = {part.name for part in parts if isinstance(part, Type)}
     lines = ["# The job file", "",
-             "<!-- Written by docs/make_job_md.py from proto/job.proto: change the comments there. -->",
-             ""] + opening + ["", "`emporium check JOB` names every fault of a job file with its line. "
+             "<!-- Written by docs/make_job_md.py from proto/job.proto: "
+             "change the comments there. -->",
+             ""] + opening + ["",
+                              "`emporium check JOB` names every fault of a job file with its line. "
                               "Examples: `bench/jobs/`."]
     for part in parts:
         if isinstance(part, str):

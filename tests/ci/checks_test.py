@@ -103,11 +103,12 @@ class Banned(TreeTest):
                 self.assertIn("ps/a.cc:1", self.check("banned")[1])
 
     def test_what_only_looks_like_one(self):
-        self.write("ps/a.cc", 'Say("a new Thing(x) and getenv");  // a new thing\n'
-                              "Foo(const Foo&) = delete;\nint new_items(3);\n"
-                              "std::unique_ptr<Foo> foo(new Foo(1));\nreturn std::unique_ptr<Foo>(\n"
-                              "    new Foo(2));\n"
-                              "getenv(x);  // allowed: the only place that reads it\n")
+        self.write(
+    "ps/a.cc", 'Say("a new Thing(x) and getenv");  // a new thing\n'
+    "Foo(const Foo&) = delete;\nint new_items(3);\n"
+    "std::unique_ptr<Foo> foo(new Foo(1));\nreturn std::unique_ptr<Foo>(\n"
+    "    new Foo(2));\n"
+    "getenv(x);  // allowed: the only place that reads it\n")
         self.assertEqual(self.check("banned")[0], 0)
 
     def test_using_namespace_in_headers_only(self):
@@ -124,7 +125,10 @@ class Reference(TreeTest):
 
     def test_every_field_of_the_schema_is_in_it(self):
         with open(os.path.join(ROOT, "proto/job.proto"), encoding="utf-8") as file:
-            fields = re.findall(r"^\s+(?:optional|repeated)?\s*[\w.]+ (\w+) = \d+", file.read(), re.M)
+            fields = re.findall(
+    r"^\s+(?:optional|repeated)?\s*[\w.]+ (\w+) = \d+",
+    file.read(),
+     re.M)
         with open(os.path.join(ROOT, "docs/job.md"), encoding="utf-8") as file:
             reference = file.read()
         self.assertGreater(len(fields), 100)

@@ -39,7 +39,8 @@ class Figures(unittest.TestCase):
         return code, out.getvalue().splitlines(), err.getvalue()
 
     def test_goals(self):
-        for value, goal, met in [(0.15, ">= 0.15", True), (0.1499, ">= 0.15", False), (5, "<= 5", True),
+        for value, goal, met in [(0.15, ">= 0.15", True), (0.1499, ">= 0.15", False),
+                                  (5, "<= 5", True),
                                  (5.1, "<= 5", False), (0, "= 0", True), (1, "= 0", False),
                                  (-3, "", True)]:
             with self.subTest(value=value, goal=goal):

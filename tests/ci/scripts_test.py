@@ -107,7 +107,8 @@ class Runner(Sandbox):
 
     def test_a_crash_counts_as_a_failure_and_shows_its_output(self):
         code, output, totals = self.suites(
-            "#!/bin/sh\necho '[       OK ] A.one (0 ms)'\necho 'check failed: here'\nkill -SEGV $$\n")
+            "#!/bin/sh\necho '[       OK ] A.one (0 ms)'\n"
+            "echo 'check failed: here'\nkill -SEGV $$\n")
         self.assertEqual((code, totals), (1, ["1", "1"]))
         self.assertIn("killed by signal 11", output)
         self.assertIn("check failed: here", output)

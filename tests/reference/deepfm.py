@@ -59,7 +59,9 @@ def write_case(out, name, c, seed):
     if c["hidden"]:
         h = torch.cat([e.flatten(1), x_dense], 1)
         for i in range(len(c["hidden"])):
-            h = torch.relu(F.linear(h, dense["mlp.hidden%d.weight" % i], dense["mlp.hidden%d.bias" % i]))
+            h = torch.relu(F.linear(h,
+    dense["mlp.hidden%d.weight" % i],
+     dense["mlp.hidden%d.bias" % i]))
         logit = logit + F.linear(h, dense["mlp.out.weight"], dense["mlp.out.bias"])[:, 0]
     else:
         logit = logit + dense["bias"]

@@ -1,4 +1,4 @@
-"""Reference of the row kernels: index_select and embedding_bag, forward and backward, in float64."""
+"""Reference of the row kernels: index_select, embedding_bag, forward and backward, float64."""
 import numpy as np
 import torch
 import torch.nn.functional as F

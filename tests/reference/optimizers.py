@@ -4,8 +4,9 @@ Run once, with torch 2.11.0:  python3 tests/reference/optimizers.py > tests/refe
 
 Row-wise Adagrad and FTRL-proximal are not in PyTorch; they follow their formulas here, in float64.
 
-Format, one item a line: "case NAME", "settings PROTOBUF TEXT", "weights ...", "state ..." (before the
-first step), then for each step "step FACTOR", "gradient ...", "weights ...", "state ..." (after it).
+Format, one item a line: "case NAME", "settings PROTOBUF TEXT", "weights ...", "state ..." (before
+the first step), then for each step "step FACTOR", "gradient ...", "weights ...", "state ..."
+(after it).
 """
 
 import numpy as np

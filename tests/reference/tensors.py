@@ -1,4 +1,4 @@
-"""The tensor files of tests/models: written by the scripts here, read by tests/models/tensor_file.h.
+"""The tensor files of tests/models: written here, read by tests/models/tensor_file.h.
 
 file   = "EMT1" record*
 record = u32 length of name, name, u32 dimensions, u32 extent * dimensions, f32 * product of extents

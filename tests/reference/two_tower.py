@@ -101,8 +101,8 @@ class Reference(nn.Module):
             if c["gaps"]:
                 self.vectors["user_tower.gap"] = (len(c["gaps"]) + 1, D)
             p["user_tower.in"] = nn.Linear(D, w)
-            self.encoder = nn.ModuleList(
-                nn.TransformerEncoderLayer(w, 2, 12, 0.0, "gelu", batch_first=True) for _ in range(2))
+            self.encoder = nn.ModuleList( nn.TransformerEncoderLayer(
+                w, 2, 12, 0.0, "gelu", batch_first=True) for _ in range(2))
         else:
             self.vectors["user_tower.age"] = (len(c["ages"]) + 1,)
             self.vectors["user_tower.count"] = (c["max_count"] + 1,)
@@ -139,7 +139,8 @@ class Reference(nn.Module):
                 for ours, module in (("attention.out", layer.self_attn.out_proj),
                                      ("norm1", layer.norm1), ("feed_forward.in", layer.linear1),
                                      ("feed_forward.out", layer.linear2), ("norm2", layer.norm2)):
-                    out[pre + ours + ".weight"], out[pre + ours + ".bias"] = module.weight, module.bias
+                    out[pre + ours + ".weight"] = module.weight
+                    out[pre + ours + ".bias"] = module.bias
         out.update(self.vec)
         return out
 
@@ -170,7 +171,9 @@ class Reference(nn.Module):
             for j in range(begin, end):
                 bucket = sum(float(b["history.age_days"][j]) >= edge for edge in c["ages"])
                 count = min(int(b["history.count"][j]), c["max_count"])
-                logits.append(self.vec["user_tower.age"][bucket] + self.vec["user_tower.count"][count])
+                logits.append(
+    self.vec["user_tower.age"][bucket] +
+     self.vec["user_tower.count"][count])
                 rows.append(v[b["history.item"][j]])
             if not rows:
                 return torch.zeros(c["width"])

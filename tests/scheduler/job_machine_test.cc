@@ -413,7 +413,7 @@ TEST(JobMachine, ALateTickLosesNobody) {
 // ---- Anything at any time ----------------------------------------------------------------------
 
 TEST(JobMachine, RandomFaultsNeverHurt) {
-  for (uint64_t seed = 1; seed <= 400; ++seed) {
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Sim::Options options = TwoStageOptions(1 + seed % 4, seed);
     options.servers = 1 + seed % 2;

@@ -79,7 +79,7 @@ TEST_F(SqliteStoreTest, HoldsWhatTheOneInMemoryHoldsOverRestarts) {
   MemoryStore memory;
   auto store = std::move(OpenSqliteStore(path_)).value();
   ExpectEqual(store->Load().value(), memory.Load().value());
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 120; ++i) {
     const StateChange change = RandomChange(random);
     ASSERT_TRUE(memory.Apply(change).ok());
     const Status stored = store->Apply(change);

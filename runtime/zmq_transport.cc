@@ -17,6 +17,7 @@
 #include "proto/check.h"
 #include "proto/limits.h"
 #include "runtime/transport.h"
+#include "runtime/tsan.h"
 
 namespace emporium::runtime {
 namespace {
@@ -58,10 +59,12 @@ Result<SocketHandle> MakeSocket(void* context, int type) {
 void InitFromVector(zmq_msg_t* message, std::vector<std::byte> bytes) {
   auto owner = std::make_unique<std::vector<std::byte>>(std::move(bytes));
   const auto release = [](void*, void* hint) {
+    NoteReceived();
     const std::unique_ptr<std::vector<std::byte>> end(static_cast<std::vector<std::byte>*>(hint));
   };
   void* const data = owner->data();
   const size_t size = owner->size();
+  NoteSent();
   EMPORIUM_CHECK(zmq_msg_init_data(message, data, size, release, owner.release()) == 0,
                  "libzmq has memory for a message header");
 }
@@ -138,6 +141,7 @@ class SocketAccess {
       message.impl_.reset();
       return false;
     }
+    NoteReceived();
     return true;
   }
   static bool More(const Message& message) { return zmq_msg_more(&message.impl_->message) != 0; }

@@ -4,6 +4,7 @@
 #include <thrift/transport/TTransportException.h>
 
 #include <atomic>
+#include <deque>
 #include <limits>
 
 #include "runtime/control_client.h"
@@ -139,7 +140,7 @@ class FakeScheduler final : public control::SchedulerNull {
   };
   runtime::Mutex mutex_;
   runtime::CondVar changed_;
-  std::vector<Node> nodes_ EMPORIUM_GUARDED_BY(mutex_);
+  std::deque<Node> nodes_ EMPORIUM_GUARDED_BY(mutex_);
   int outages EMPORIUM_GUARDED_BY(mutex_) = 0;
   int chunk_outages EMPORIUM_GUARDED_BY(mutex_) = 0;
   std::map<std::tuple<int64_t, int64_t, int32_t>, int> losses_ EMPORIUM_GUARDED_BY(mutex_);

@@ -249,8 +249,8 @@ bool JobMachine::ServersDone() {
   return std::all_of(servers.begin(), servers.end(), [](const Node* n) { return n->settled(); });
 }
 
-void JobMachine::Give(Node* node, control::Command command, Actions* out) {
-  out->push_back(SendCommand{node->id, members_.Give(node, std::move(command))});
+void JobMachine::Give(Node* node, const control::Command& command, Actions* out) {
+  out->push_back(SendCommand{node->id, members_.Give(node, command)});
 }
 
 }  // namespace emporium::scheduler

@@ -145,7 +145,7 @@ class JobMachine {
   bool Step(int64_t now_ms, Actions* out);
   bool ParticipantsDone();
   bool ServersDone();
-  void Give(Node* node, control::Command command, Actions* out);
+  void Give(Node* node, const control::Command& command, Actions* out);
 
   // job_machine_work.cc: stages.
   void StartRestore(int64_t now_ms, Actions* out);

@@ -81,7 +81,7 @@ void JobMachine::StartCheckpoint(int64_t now_ms, Actions* out) {
     command.checkpoint_dir = checkpoint_->dir();
     command.checkpoint = static_cast<int64_t>(number);
     command.route = route_;
-    Give(server, std::move(command), out);
+    Give(server, command, out);
   }
 }
 
@@ -253,7 +253,7 @@ void JobMachine::Stop(int64_t now_ms, Status result, Actions* out) {
     command.kind = CommandKind::STOP;
     command.generation = generation_;
     command.message = result_.ok() ? "" : result_.message();
-    Give(node, std::move(command), out);
+    Give(node, command, out);
   }
 }
 

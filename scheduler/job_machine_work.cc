@@ -37,7 +37,7 @@ void JobMachine::StartRestore(int64_t, Actions* out) {
     }
     command.generation = generation_;
     command.route = route_;
-    Give(server, std::move(command), out);
+    Give(server, command, out);
   }
 }
 
@@ -153,7 +153,7 @@ void JobMachine::SendSpan(int64_t now_ms, bool new_generation, Actions* out) {
   command.from_step = static_cast<int64_t>(span_.from);
   command.until_step = static_cast<int64_t>(span_.until);
   command.stage_steps = static_cast<int64_t>(plan.total_steps());
-  SendToParticipants(std::move(command), out);
+  SendToParticipants(command, out);
 }
 
 bool JobMachine::PauseWanted() const {
@@ -180,7 +180,7 @@ void JobMachine::SendPause(Actions* out) {
   command.from_step = static_cast<int64_t>(span_.from);
   command.until_step = static_cast<int64_t>(span_.until);
   command.stage_steps = static_cast<int64_t>(plans_[stage_]->total_steps());
-  SendToParticipants(std::move(command), out);
+  SendToParticipants(command, out);
 }
 
 void JobMachine::PauseFinished(int64_t now_ms, Actions* out) {
@@ -231,7 +231,7 @@ void JobMachine::SendEvaluate(int64_t now_ms, bool new_generation, Actions* out)
   command.kind = spec_stage().has_export_() ? CommandKind::EXPORT : CommandKind::EVALUATE;
   command.chunks = chunks_.chunks();
   command.validation = validating_;
-  SendToParticipants(std::move(command), out);
+  SendToParticipants(command, out);
 }
 
 // To the worker of the lowest id, which is rank 0 of every generation.
@@ -255,7 +255,7 @@ void JobMachine::SendCombine(int64_t now_ms, Actions* out) {
   command.chunks = chunks_.chunks();
   command.validation = validating_;
   command.route = route_;
-  Give(members_.Find(combiner_), std::move(command), out);
+  Give(members_.Find(combiner_), command, out);
 }
 
 void JobMachine::CombineFinished(int64_t now_ms, Actions* out) {

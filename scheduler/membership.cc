@@ -137,7 +137,7 @@ void Membership::RenewAll(int64_t now_ms) {
 
 const control::Command& Membership::Give(Node* node, control::Command command) {
   command.sequence = node->command.sequence + 1;
-  node->command = std::move(command);
+  node->command = command;
   node->finished = false;
   node->failure = Status::Ok();
   node->shard_files.clear();

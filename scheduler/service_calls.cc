@@ -43,7 +43,7 @@ Status SchedulerService::Await(const control::Report& report, control::Command* 
   result->kind = control::CommandKind::WAIT;
   MutexLock lock(mutex_);
   Actions actions;
-  const Status taken = machine_->Report(now_ms(), report, &actions);
+  Status taken = machine_->Report(now_ms(), report, &actions);
   Perform(std::move(actions));
   if (!taken.ok() || report.leaving) return taken;
 
@@ -76,8 +76,9 @@ void SchedulerService::getChunks(std::vector<std::string>& result, int64_t node,
     MutexLock lock(mutex_);
     Result<std::vector<std::string>> chunks = machine_->GetChunks(
         now_ms(), node, incarnation, static_cast<uint32_t>(stage), validation, from_chunk);
-    if (chunks.ok()) result = std::move(chunks).value();
-    return chunks.status();
+    if (!chunks.ok()) return chunks.status();
+    result = std::move(chunks).value();
+    return Status::Ok();
   });
 }
 
@@ -101,7 +102,7 @@ void SchedulerService::requestCheckpoint() {
   Serve([&] {
     MutexLock lock(mutex_);
     Actions actions;
-    const Status status = machine_->RequestCheckpoint(now_ms(), &actions);
+    Status status = machine_->RequestCheckpoint(now_ms(), &actions);
     Perform(std::move(actions));
     return status;
   });

@@ -75,6 +75,64 @@ void CsvReader::Consume(size_t end, int64_t lines) {
   line_ += lines;
 }
 
+CsvReader::Scan CsvReader::TakeQuotedField(size_t* position, int64_t* lines, const char** error) {
+  const char* text = buffer_.data() + begin_;
+  const size_t have = end_ - begin_;
+  const size_t rewritten = unquoted_.size();
+  bool escapes = false;
+  size_t at = *position + 1;
+  const size_t start = at;
+  size_t run = at;
+  for (;; ++at) {
+    if (at >= have) {
+      *error = "a quote is not closed";
+      return ended_ ? Scan::kMalformed : Scan::kMore;
+    }
+    *lines += text[at] == '\n' ? 1 : 0;
+    if (text[at] != '"') {
+      continue;
+    }
+    if (at + 1 >= have && !ended_) {
+      return Scan::kMore;
+    }
+    if (at + 1 >= have || text[at + 1] != '"') {
+      break;
+    }
+    escapes = true;
+    unquoted_.append(text + run, at + 1 - run);
+    run = ++at + 1;
+  }
+  if (escapes) {
+    unquoted_.append(text + run, at - run);
+    spans_.push_back({rewritten, unquoted_.size(), true});
+  } else {
+    spans_.push_back({start, at, false});
+  }
+  *position = at + 1;
+  return Scan::kDone;
+}
+
+CsvReader::Scan CsvReader::TakeBareField(size_t* position, const char** error) {
+  const char* text = buffer_.data() + begin_;
+  const size_t have = end_ - begin_;
+  const size_t start = *position;
+  size_t at = start;
+  while (at < have && text[at] != separator_ && text[at] != '\n') {
+    if (text[at] == '"') {
+      *error = "a quote stands inside an unquoted field";
+      return Scan::kMalformed;
+    }
+    ++at;
+  }
+  size_t stop = at;
+  if (at < have && text[at] == '\n' && stop > start && text[stop - 1] == '\r') {
+    --stop;
+  }
+  spans_.push_back({start, stop, false});
+  *position = at;
+  return Scan::kDone;
+}
+
 CsvReader::Scan CsvReader::SplitQuoted(CsvRecord* record, size_t* end, int64_t* lines,
                                        const char** error) {
   const char* text = buffer_.data() + begin_;
@@ -84,51 +142,10 @@ CsvReader::Scan CsvReader::SplitQuoted(CsvRecord* record, size_t* end, int64_t* 
   *lines = 1;
   size_t at = 0;
   for (;;) {
-    if (at < have && text[at] == '"') {
-      const size_t rewritten = unquoted_.size();
-      bool escapes = false;
-      size_t start = ++at;
-      size_t run = at;
-      for (;; ++at) {
-        if (at >= have) {
-          *error = "a quote is not closed";
-          return ended_ ? Scan::kMalformed : Scan::kMore;
-        }
-        *lines += text[at] == '\n' ? 1 : 0;
-        if (text[at] != '"') {
-          continue;
-        }
-        if (at + 1 >= have && !ended_) {
-          return Scan::kMore;
-        }
-        if (at + 1 >= have || text[at + 1] != '"') {
-          break;
-        }
-        escapes = true;
-        unquoted_.append(text + run, at + 1 - run);
-        run = ++at + 1;
-      }
-      if (escapes) {
-        unquoted_.append(text + run, at - run);
-        spans_.push_back({rewritten, unquoted_.size(), true});
-      } else {
-        spans_.push_back({start, at, false});
-      }
-      ++at;
-    } else {
-      const size_t start = at;
-      while (at < have && text[at] != separator_ && text[at] != '\n') {
-        if (text[at] == '"') {
-          *error = "a quote stands inside an unquoted field";
-          return Scan::kMalformed;
-        }
-        ++at;
-      }
-      size_t stop = at;
-      if (at < have && text[at] == '\n' && stop > start && text[stop - 1] == '\r') {
-        --stop;
-      }
-      spans_.push_back({start, stop, false});
+    const bool quoted = at < have && text[at] == '"';
+    const Scan field = quoted ? TakeQuotedField(&at, lines, error) : TakeBareField(&at, error);
+    if (field != Scan::kDone) {
+      return field;
     }
     if (at + 1 < have && text[at] == '\r' && text[at + 1] == '\n') {
       ++at;

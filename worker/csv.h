@@ -48,6 +48,9 @@ class CsvReader {
   Result<bool> Fill();
   Result<bool> FindLineEnd(size_t from, size_t* end);
   void SplitPlain(std::string_view line, CsvRecord* record) const;
+  // Take one field of a record with quotes, starting at `position`, which then is behind it.
+  Scan TakeQuotedField(size_t* position, int64_t* lines, const char** error);
+  Scan TakeBareField(size_t* position, const char** error);
   // Splits the quoted record at begin_; on kDone `end` is behind its last byte.
   Scan SplitQuoted(CsvRecord* record, size_t* end, int64_t* lines, const char** error);
   Result<bool> NextQuoted(CsvRecord* record, size_t first_line_end);

@@ -216,6 +216,7 @@ Result<EvalBatch> PointwiseBatches::Eval(StageId stage, EvalSplit split, int64_t
   eval.planned = Build(rows, labels_[evaluation.labels], false);
   for (const std::span<const int32_t> codes : evaluation.slices) {
     std::vector<int32_t> slice;
+    slice.reserve(rows.size());
     for (const int64_t row : rows) {
       slice.push_back(codes[static_cast<size_t>(row)]);
     }

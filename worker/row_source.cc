@@ -72,6 +72,7 @@ class ShardRows final : public RowSource {
     const auto route = client_.route();
     if (route == nullptr) return FailedPrecondition("no route to the shards is known yet");
     std::vector<const TableKeys*> keys;
+    keys.reserve(tables.size());
     for (const TableKeys& table : tables) keys.push_back(&table);
     const KeySplit split(*route, std::move(keys));
     FrameHeader header;

@@ -101,6 +101,7 @@ class Shop {
  private:
   static std::vector<double> ZipfWeights(int32_t n) {
     std::vector<double> weights;
+    weights.reserve(static_cast<size_t>(n));
     for (int32_t i = 0; i < n; ++i) {
       weights.push_back(std::pow(i + 1.0, -kZipf));
     }

@@ -125,7 +125,7 @@ Status Trainer::RunPipeline(const SpanAssignment& assignment, Step version) {
     if (pause_) pipeline.Pause();
     pipeline_ = &pipeline;
   }
-  const Status status = pipeline.Run();
+  Status status = pipeline.Run();
   MutexLock lock(mutex_);
   Collect();
   progress_.time.Add(pipeline.time());

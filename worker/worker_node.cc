@@ -49,10 +49,11 @@ runtime::Backoff MakeBackoff() { return {kFirstRetry, kLongestRetry, kPatience};
 
 class Node final : public Worker, public ChunkExchange {
  public:
-  Node(const WorkerConfig& config, control::DatasetFacts facts, std::unique_ptr<PsClient> client,
-       std::unique_ptr<Trainer> trainer, std::unique_ptr<StageBodies> bodies)
+  Node(const WorkerConfig& config, const control::DatasetFacts& facts,
+       std::unique_ptr<PsClient> client, std::unique_ptr<Trainer> trainer,
+       std::unique_ptr<StageBodies> bodies)
       : config_(config),
-        facts_(std::move(facts)),
+        facts_(facts),
         client_(std::move(client)),
         trainer_(std::move(trainer)),
         bodies_(std::move(bodies)),
@@ -143,7 +144,7 @@ class Node final : public Worker, public ChunkExchange {
         node = registered_.node;
         incarnation = registered_.incarnation;
       }
-      const Status status = CallScheduler([&] { call(node, incarnation); });
+      Status status = CallScheduler([&] { call(node, incarnation); });
       if (!IsOutage(status)) return status;
       const auto wait = backoff.Next(clock_.now());
       if (!wait || !Wait(*wait)) return status;
@@ -193,7 +194,7 @@ class Node final : public Worker, public ChunkExchange {
 
   Status Await(Command* command) {
     const control::Report report = MakeReport();
-    const Status status = CallScheduler([&] { config_.scheduler->await(*command, report); });
+    Status status = CallScheduler([&] { config_.scheduler->await(*command, report); });
     if (!status.ok()) {
       MutexLock lock(mutex_);
       unsent_losses_.insert(unsent_losses_.begin(), report.losses.begin(), report.losses.end());
@@ -386,7 +387,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(const WorkerConfig& config) {
   trainer_config.model_factory = config.model_factory;
   trainer_config.lanes = config.lanes;
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<Trainer> trainer, Trainer::Make(trainer_config));
-  return std::unique_ptr<Worker>(std::make_unique<Node>(config, std::move(facts), std::move(client),
+  return std::unique_ptr<Worker>(std::make_unique<Node>(config, facts, std::move(client),
                                                         std::move(trainer), std::move(bodies)));
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bench/ceiling.h"
+#include "bench/cpu_time.h"
 #include "models/model.h"
 #include "worker/key_split.h"
 #include "worker/row_source.h"
@@ -51,14 +52,17 @@ Result<FixedBatch> ReadBatch(const spec::Job& job, const worker::BatchSource& so
 
 }  // namespace
 
-Result<double> LaneCeiling::Measure(double seconds) {
+Result<LaneCeiling::Rate> LaneCeiling::Measure(double seconds) {
   std::vector<Status> statuses(lanes_.size());
   std::vector<double> rates(lanes_.size(), 0);
+  std::vector<int64_t> samples(lanes_.size(), 0);
+  const double cpu_before = CpuSeconds();
   std::latch ready(static_cast<std::ptrdiff_t>(lanes_.size()));
   std::vector<std::thread> threads;
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    threads.emplace_back([this, i, seconds, &statuses, &rates, &ready] {
+    threads.emplace_back([this, i, seconds, &statuses, &rates, &samples, &ready] {
       statuses[i] = lanes_[i]();
+      samples[i] += samples_;
       ready.arrive_and_wait();
       const auto begin = steady_clock::now();
       int64_t steps = 0;
@@ -69,15 +73,19 @@ Result<double> LaneCeiling::Measure(double seconds) {
         passed = std::chrono::duration<double>(steady_clock::now() - begin).count();
       }
       rates[i] = static_cast<double>(steps * samples_) / passed;
+      samples[i] += steps * samples_;
     });
   }
   for (std::thread& thread : threads) thread.join();
-  double sum = 0;
+  Rate rate;
+  int64_t all = 0;
   for (size_t i = 0; i < lanes_.size(); ++i) {
     EMPORIUM_RETURN_IF_ERROR(statuses[i]);
-    sum += rates[i];
+    rate.samples_per_second += rates[i];
+    all += samples[i];
   }
-  return sum;
+  rate.samples_per_cpu_second = static_cast<double>(all) / (CpuSeconds() - cpu_before);
+  return rate;
 }
 
 LaneCeiling PointwiseCeiling(const spec::Job& job, int64_t fields, int64_t dense_width) {

@@ -16,6 +16,10 @@ namespace emporium::bench {
 
 class LaneCeiling {
  public:
+  struct Rate {
+    double samples_per_second = 0;
+    double samples_per_cpu_second = 0;
+  };
   using StepFunction = std::function<Status()>;  // trains one micro-batch
 
   // `lanes`: one function per lane, called by one thread at a time.
@@ -24,7 +28,7 @@ class LaneCeiling {
 
   // Samples per second of all lanes together, over whole steps of at least `seconds`, after a step
   // that does not count.
-  Result<double> Measure(double seconds);
+  Result<Rate> Measure(double seconds);
 
  private:
   std::vector<StepFunction> lanes_;

@@ -69,32 +69,39 @@ Status LoadWorkload(const Workload& workload, const std::string& data,
   return cluster::PrepareData(*context, context->dataset_dir());
 }
 
+void PrintLine(const Workload& workload, const char* what, std::vector<double> values) {
+  const Spread s = SpreadOf(std::move(values));
+  const char* const format =
+      s.median < 100 ? "%-4s %-28s %9.3f (%.3f - %.3f)\n" : "%-4s %-28s %9.0f (%.0f - %.0f)\n";
+  std::printf(format, workload.name, what, s.median, s.least, s.most);
+}
+
+// Ratios are those of a window to the mean of the ceiling's windows before and after it.
 void Print(const Workload& workload, const std::vector<TrainWindow>& windows,
-           const std::vector<double>& ceilings) {
-  std::vector<double> rates;
-  std::vector<double> ratios;
+           const std::vector<LaneCeiling::Rate>& ceilings) {
+  std::vector<double> rate, ceiling, ratio, cpu_ratio;
   std::map<std::string, double> parts;
   for (size_t i = 0; i < windows.size(); ++i) {
-    rates.push_back(windows[i].samples_per_second);
-    // The ceiling's windows before and after this one.
-    ratios.push_back(rates.back() / ((ceilings[i] + ceilings[i + 1]) / 2));
+    const LaneCeiling::Rate& before = ceilings[i];
+    const LaneCeiling::Rate& after = ceilings[i + 1];
+    ceiling.push_back((before.samples_per_second + after.samples_per_second) / 2);
+    rate.push_back(windows[i].samples_per_second);
+    ratio.push_back(rate.back() / ceiling.back());
+    cpu_ratio.push_back(2 * windows[i].samples_per_cpu_second /
+                        (before.samples_per_cpu_second + after.samples_per_cpu_second));
     for (const auto& [name, share] : windows[i].parts) {
       parts[name] += share / static_cast<double>(windows.size());
     }
   }
-  const Spread rate = SpreadOf(rates);
-  const Spread ceiling = SpreadOf(ceilings);
-  const Spread ratio = SpreadOf(ratios);
-  std::printf("%-4s emporium %9.0f samples/s (%.0f - %.0f)\n", workload.name, rate.median,
-              rate.least, rate.most);
-  std::printf("%-4s ceiling  %9.0f samples/s (%.0f - %.0f)\n", workload.name, ceiling.median,
-              ceiling.least, ceiling.most);
-  std::printf("%-4s ratio    %9.3f (%.3f - %.3f)\n", workload.name, ratio.median, ratio.least,
-              ratio.most);
+  PrintLine(workload, "emporium, samples/s", rate);
+  PrintLine(workload, "ceiling, samples/s", ceiling);
+  PrintLine(workload, "ratio", ratio);
+  PrintLine(workload, "ratio by processor time", cpu_ratio);
   std::printf("%-4s threads busy with:", workload.name);
   for (const auto& [name, share] : parts) std::printf("  %s %.3f", name.c_str(), share);
   std::printf("\nfigure %s_samples_per_s %.0f\nfigure %s_of_ceiling %.4f\n", workload.key,
-              rate.median, workload.key, ratio.median);
+              SpreadOf(rate).median, workload.key, SpreadOf(ratio).median);
+  std::printf("figure %s_of_ceiling_by_cpu %.4f\n", workload.key, SpreadOf(cpu_ratio).median);
   std::fflush(stdout);
 }
 
@@ -111,10 +118,10 @@ Status MeasureWorkload(const Workload& workload, const std::string& data) {
     EMPORIUM_ASSIGN_OR_RETURN(ceiling, RetrievalCeiling(context.job, *source));
   }
   std::vector<TrainWindow> windows;
-  std::vector<double> ceilings;
+  std::vector<LaneCeiling::Rate> ceilings;
   EMPORIUM_RETURN_IF_ERROR(run->Measure(workload.first_skip_steps, 0).status());
   for (int i = 0; i <= FLAGS_windows; ++i) {
-    EMPORIUM_ASSIGN_OR_RETURN(const double rate, ceiling->Measure(FLAGS_window_seconds));
+    EMPORIUM_ASSIGN_OR_RETURN(const LaneCeiling::Rate rate, ceiling->Measure(FLAGS_window_seconds));
     ceilings.push_back(rate);
     if (i == FLAGS_windows) break;
     EMPORIUM_ASSIGN_OR_RETURN(TrainWindow window, run->Measure(kSkipSteps, FLAGS_window_seconds));

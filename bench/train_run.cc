@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/cpu_time.h"
 #include "cluster/node.h"
 #include "models/model.h"
 #include "runtime/clock.h"
@@ -37,6 +38,7 @@ class GatedSource final : public worker::BatchSource {
   struct Mark {
     int64_t samples = 0;  // read before the step
     steady_clock::time_point time;
+    double cpu_seconds = 0;
   };
   // Opens the gate and waits until `steps` more steps have begun to be read and `seconds` passed.
   Result<Mark> Run(uint64_t steps, double seconds) {
@@ -76,7 +78,7 @@ class GatedSource final : public worker::BatchSource {
       if (step.value() + 1 > begun_) {
         begun_ = step.value() + 1;
         highest_ = step.value();
-        newest_ = {samples_, steady_clock::now()};
+        newest_ = {samples_, steady_clock::now(), CpuSeconds()};
         changed_.NotifyAll();
       }
     }
@@ -175,7 +177,9 @@ class LocalRun final : public TrainRun {
     const Reported after = Look();
     const double passed = std::chrono::duration<double>(end.time - begin.time).count();
     TrainWindow window;
-    window.samples_per_second = static_cast<double>(end.samples - begin.samples) / passed;
+    const auto samples = static_cast<double>(end.samples - begin.samples);
+    window.samples_per_second = samples / passed;
+    window.samples_per_cpu_second = samples / (end.cpu_seconds - begin.cpu_seconds);
     for (const auto& [name, at] : after.parts) {
       const auto was = before.parts.find(name);
       window.parts[name] = (at - (was == before.parts.end() ? 0 : was->second)) / passed;

@@ -18,6 +18,7 @@ namespace emporium::bench {
 
 struct TrainWindow {
   double samples_per_second = 0;
+  double samples_per_cpu_second = 0;  // of all threads of the process
   // Seconds of threads per second, by part: of the worker (worker/pipeline.h, TimeByPart) and of
   // the shards ("shard apply", "shard serve").
   std::map<std::string, double> parts;

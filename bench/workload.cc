@@ -137,7 +137,7 @@ Status WriteCtr(const std::string& dir, const WorkloadOptions& o) {
   std::vector<float> dense(o.samples * kCtrDense);
   std::vector<float> label(o.samples);
   EMPORIUM_ASSIGN_OR_RETURN(File csv, Create(out / "events.csv"));
-  std::string header = "label";
+  std::string header = "time,label";
   for (int f = 0; f < kCtrFields; ++f) header += ",c" + std::to_string(f);
   for (int d = 0; d < kCtrDense; ++d) header += ",d" + std::to_string(d);
   std::fprintf(csv.get(), "%s\n", header.c_str());
@@ -154,6 +154,7 @@ Status WriteCtr(const std::string& dir, const WorkloadOptions& o) {
       score += 0.4 * HiddenScore(f, id);
     }
     label[n] = uniform(random) < 1 / (1 + std::exp(-score)) ? 1 : 0;
+    line.Add(n);
     line.Add(static_cast<int>(label[n]));
     for (int f = 0; f < kCtrFields; ++f) line.Add(keys[n * kCtrFields + f]);
     for (int d = 0; d < kCtrDense; ++d) line.Add(dense[n * kCtrDense + d]);

@@ -20,6 +20,13 @@ void AddScaled(const float* __restrict in, int32_t n, float factor, float* __res
   for (; i < n; ++i) out[i] += factor * in[i];
 }
 
+// Rows are short: a copy of a constant size needs no call.
+void Copy(const float* __restrict in, int32_t n, float* __restrict out) {
+  int32_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) std::memcpy(out + i, in + i, kBlock * sizeof(float));
+  for (; i < n; ++i) out[i] = in[i];
+}
+
 void Add(const float* __restrict in, int32_t n, float* __restrict out) {
   int32_t i = 0;
   for (; i + kBlock <= n; i += kBlock) {
@@ -67,7 +74,7 @@ void GatherRows(const float* rows, int32_t dim, const Lists& lists, int32_t from
       }
       const float* source = rows + static_cast<int64_t>(row) * dim;
       if (!add && weight == 1) {
-        std::memcpy(target, source, bytes);
+        Copy(source, dim, target);
         continue;
       }
       if (!add) std::memset(target, 0, bytes);

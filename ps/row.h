@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace emporium::ps {
@@ -66,6 +67,14 @@ inline float& PopularityOf(std::byte* cell, const RowLayout& layout) {
 }
 inline float PopularityOf(const std::byte* cell, const RowLayout& layout) {
   return FloatsOf(cell)[layout.dim + layout.state];
+}
+
+// Rows are short: a copy in blocks of a size that the compiler knows needs no call.
+inline void CopyFloats(const float* __restrict from, size_t n, float* __restrict to) {
+  constexpr size_t kBlock = 16;
+  size_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) std::memcpy(to + i, from + i, kBlock * sizeof(float));
+  for (; i < n; ++i) to[i] = from[i];
 }
 
 // Asks for the first `bytes` of a cell before they are needed. Beyond a few lines the processor's

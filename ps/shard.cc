@@ -366,14 +366,12 @@ void Shard::ApplyTable(size_t i, const std::vector<StagedPush>& pushes) {
   rows.Begin(keys, config_.tables[i].dim, config_.tables[i].popularity);
   for (const SectionView* section : sections) rows.Add(table, *section);
   const uint32_t before = position_.global_step;
-  rows.Remember(table, before);
-  table.Update(rows.slots(), rows.gradients(), rows.counts(), before + 1,
-               pushes.front().frame.header().learning_rate_factor);
+  rows.Apply(table, before + 1, pushes.front().frame.header().learning_rate_factor);
   if (config_.tables[i].popularity) {
     previous_total_[i] = table.popularity_total(before);
     table.AddToTotal(total, before + 1);
   }
-  counters_.rows_updated += rows.slots().size();
+  counters_.rows_updated += rows.rows();
 }
 
 }  // namespace emporium::ps

@@ -2,7 +2,7 @@
 // afterwards what they were before, for pulls of the version before.
 //
 // Belongs to the shard's thread; the memory is kept from step to step. Invariants:
-//  1. A row occurs once; position i of slots(), gradients() and counts() speaks of the same row.
+//  1. A row occurs once; position i of every array speaks of the same row.
 //  2. Gradients of a key are added in the order in which Add was called (the first is copied), so
 //     the sum is the same bits on any shard.
 #pragma once
@@ -22,12 +22,9 @@ class StepRows {
   void Begin(uint64_t keys, uint32_t dim, bool popularity);
   // Adds one micro-batch's gradients; keys without a row get one.
   void Add(Table& table, const SectionView& section);
-  // Copies the rows as they are now, before the update. `step`: at which popularity is read.
-  void Remember(const Table& table, uint32_t step);
-
-  std::span<const Slot> slots() const { return slots_; }
-  std::span<const float> gradients() const { return gradients_; }
-  std::span<const float> counts() const { return counts_; }  // empty without popularity
+  // Updates the rows once each with what was added, and remembers what they were before.
+  void Apply(Table& table, uint32_t step, float learning_rate_factor);
+  size_t rows() const { return slots_.size(); }
 
   // Table::Read for the version before: as it was remembered where the row has changed.
   void ReadPrevious(const Table& table, std::span<const uint64_t> keys, std::span<const Slot> slots,
@@ -46,10 +43,10 @@ class StepRows {
   uint32_t dim_ = 0;
   bool popularity_ = false;
   int shift_ = 63;
+  uint64_t added_ = 0;  // keys since Begin
   std::vector<Entry> index_;
-  std::vector<uint64_t> keys_;
   std::vector<Slot> slots_;
-  std::vector<float> gradients_;  // [rows, dim]
+  std::vector<float> gradients_;  // [rows, dim], and room behind them
   std::vector<float> counts_;     // [rows]
   std::vector<float> previous_weights_;
   std::vector<float> previous_popularity_;

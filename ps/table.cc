@@ -98,7 +98,8 @@ class Table::Impl {
   Total total;
 };
 
-Table::Table(const TableSettings& settings, uint32_t partitions, std::vector<PartitionId> owned)
+Table::Table(const TableSettings& settings, uint32_t partitions,
+             const std::vector<PartitionId>& owned)
     : impl_(std::make_unique<Impl>(settings, partitions, owned)) {}
 
 Table::~Table() = default;
@@ -155,7 +156,7 @@ void Table::Read(std::span<const uint64_t> keys, std::span<const Slot> slots, ui
       continue;
     }
     const std::byte* cell = t.slabs.At(slots[i]);
-    std::copy_n(FloatsOf(cell), dim, out.data());
+    CopyFloats(FloatsOf(cell), dim, out.data());
     if (!popularity.empty()) popularity[i] = counts ? t.PopularityAt(cell, step) : 0;
   }
 }
@@ -166,10 +167,14 @@ std::span<const float> Table::Weights(Slot slot) const {
 
 uint64_t Table::Key(Slot slot) const { return HeaderOf(std::as_const(impl_->slabs).At(slot)).key; }
 
-void Table::Update(std::span<const Slot> slots, std::span<const float> gradients,
-                   std::span<const float> counts, uint32_t step, float learning_rate_factor) {
+void Table::UpdateAndKeep(std::span<const Slot> slots, std::span<const float> gradients,
+                          std::span<const float> counts, uint32_t step, float learning_rate_factor,
+                          std::span<float> weights, std::span<float> popularity) {
   Impl& t = *impl_;
   const size_t dim = t.layout.dim;
+  EMPORIUM_CHECK(weights.empty() || weights.size() == gradients.size(), "room for every row");
+  EMPORIUM_CHECK(popularity.empty() || (t.layout.popularity && popularity.size() == slots.size()),
+                 "room for every row's popularity");
   EMPORIUM_CHECK(gradients.size() == slots.size() * dim, "one gradient per slot");
   EMPORIUM_CHECK(counts.empty() || counts.size() == slots.size(), "one count per slot");
   for (size_t i = 0; i < std::min(kUpdateAhead, slots.size()); ++i) {
@@ -181,6 +186,8 @@ void Table::Update(std::span<const Slot> slots, std::span<const float> gradients
     }
     std::byte* cell = t.slabs.At(slots[i]);
     RowHeader& header = HeaderOf(cell);
+    if (!weights.empty()) CopyFloats(FloatsOf(cell), dim, weights.data() + i * dim);
+    if (!popularity.empty()) popularity[i] = t.PopularityAt(cell, step - 1);
     if (t.layout.popularity) {
       const float added = counts.empty() ? 0 : counts[i];
       PopularityOf(cell, t.layout) = t.PopularityAt(cell, step) + added;

@@ -51,7 +51,7 @@ struct TableSettings {
 class Table {
  public:
   // The settings have been validated with the job; `partitions` is a power of two.
-  Table(const TableSettings& settings, uint32_t partitions, std::vector<PartitionId> owned);
+  Table(const TableSettings& settings, uint32_t partitions, const std::vector<PartitionId>& owned);
   ~Table();
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
@@ -81,7 +81,14 @@ class Table {
   // added counts [slots] (or empty; of no effect without a popularity column). `step` is the global
   // step; `learning_rate_factor` multiplies the optimizer's own rate.
   void Update(std::span<const Slot> slots, std::span<const float> gradients,
-              std::span<const float> counts, uint32_t step, float learning_rate_factor);
+              std::span<const float> counts, uint32_t step, float learning_rate_factor) {
+    UpdateAndKeep(slots, gradients, counts, step, learning_rate_factor, {}, {});
+  }
+  // The same; `weights` [slots, dim] receives what the rows were before, `popularity` ([slots] or
+  // empty) theirs as of `step` - 1. A row is fetched from memory once for both.
+  void UpdateAndKeep(std::span<const Slot> slots, std::span<const float> gradients,
+                     std::span<const float> counts, uint32_t step, float learning_rate_factor,
+                     std::span<float> weights, std::span<float> popularity);
 
   // Sets the weights of a key that has no row yet; a row that exists is left alone.
   void Assign(uint64_t key, std::span<const float> weights);

@@ -119,9 +119,16 @@ void ScatterRows(const KeySplit& split, size_t i, size_t shard, std::span<const 
     std::memcpy(out.data(), from.data(), from.size_bytes());
     return;
   }
+  // Rows are short: a copy of a constant size needs no call.
+  constexpr size_t kBlock = 16;
   const float* row_from = from.data();
   for (const uint32_t row : split.rows(i, shard)) {
-    std::memcpy(out.data() + size_t{row} * dim, row_from, dim * sizeof(float));
+    float* const to = out.data() + size_t{row} * dim;
+    size_t k = 0;
+    for (; k + kBlock <= dim; k += kBlock) {
+      std::memcpy(to + k, row_from + k, kBlock * sizeof(float));
+    }
+    for (; k < dim; ++k) to[k] = row_from[k];
     row_from += dim;
   }
 }

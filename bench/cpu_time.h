@@ -1,0 +1,15 @@
+// Processor time of this process. Any thread.
+#pragma once
+
+#include <time.h>
+
+namespace emporium::bench {
+
+// Of all threads, since the start.
+inline double CpuSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+}  // namespace emporium::bench

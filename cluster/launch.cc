@@ -1,8 +1,6 @@
 #include "cluster/launch.h"
 
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
@@ -26,9 +24,7 @@ constexpr int64_t kLeaveMs = 10'000;
 class Launcher {
  public:
   Launcher(const JobContext& context, SignalWatch* signals)
-      : context_(context),
-        signals_(*signals),
-        printer_(isatty(STDOUT_FILENO) != 0, TerminalWidth()) {
+      : context_(context), signals_(*signals), printer_(ProgressPrinter::ForStdout()) {
     signals_.WatchChildren();
   }
 
@@ -47,25 +43,26 @@ class Launcher {
   }
 
  private:
-  static int TerminalWidth() {
-    winsize size{};
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
-  }
-
   std::vector<std::string> Arguments(const std::string& verb) const {
     const spec::Cluster& cluster = context_.job.cluster();
-    std::vector<std::string> arguments = {
-        verb,
-        context_.job_path,
-        "--data=" + context_.data_dir,
-        "--work_dir=" + context_.work_dir,
-        "--workers=" + std::to_string(cluster.workers()),
-        "--servers=" + std::to_string(cluster.servers()),
-        "--shards_per_server=" + std::to_string(cluster.shards_per_server()),
-        "--lanes=" + std::to_string(cluster.lanes()),
-        std::string("--device=") + (cluster.device() == spec::Cluster::CUDA ? "cuda" : "cpu")};
-    if (verb != "scheduler") {
-      arguments.push_back("--scheduler=127.0.0.1:" + std::to_string(scheduler_port_));
+    std::vector<std::string> arguments = {verb, context_.job_path,
+                                          "--work_dir=" + context_.work_dir};
+    const auto add = [&](const std::string& flag, const std::string& value) {
+      arguments.push_back("--" + flag + "=" + value);
+    };
+    if (verb == "scheduler") {
+      add("workers", std::to_string(cluster.workers()));
+      add("servers", std::to_string(cluster.servers()));
+      add("port", std::to_string(FLAGS_port));
+      add("http_port", std::to_string(FLAGS_http_port));
+      return arguments;
+    }
+    add("scheduler", "127.0.0.1:" + std::to_string(scheduler_port_));
+    if (verb == "server") {
+      add("shards_per_server", std::to_string(cluster.shards_per_server()));
+    } else {
+      add("lanes", std::to_string(cluster.lanes()));
+      add("device", cluster.device() == spec::Cluster::CUDA ? "cuda" : "cpu");
     }
     return arguments;
   }
@@ -75,11 +72,9 @@ class Launcher {
     const auto log = [&](const std::string& name) {
       return context_.log_dir() + "/" + name + ".log";
     };
-    std::vector<std::string> arguments = Arguments("scheduler");
-    arguments.push_back("--port=" + std::to_string(FLAGS_port));
-    arguments.push_back("--http_port=" + std::to_string(FLAGS_http_port));
     std::string ready;
-    EMPORIUM_RETURN_IF_ERROR(children_.Start("scheduler", arguments, log("scheduler"), &ready));
+    EMPORIUM_RETURN_IF_ERROR(
+        children_.Start("scheduler", Arguments("scheduler"), log("scheduler"), &ready));
     scheduler_port_ = std::stoi(ready);
     EMPORIUM_ASSIGN_OR_RETURN(scheduler_, runtime::ConnectScheduler("127.0.0.1", scheduler_port_));
     const spec::Cluster& cluster = context_.job.cluster();

@@ -1,8 +1,6 @@
 #include "cluster/local.h"
 
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -96,11 +94,6 @@ class LocalJob {
   std::vector<std::unique_ptr<WorkerRole>> workers_;
 };
 
-int TerminalWidth() {
-  winsize size{};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
-}
-
 }  // namespace
 
 int RunLocal(const JobContext& context, LocalWork work, SignalWatch* signals) {
@@ -114,7 +107,7 @@ int RunLocal(const JobContext& context, LocalWork work, SignalWatch* signals) {
   if (Status started = job.Start(); !started.ok()) {
     return Fail(kExitFailed, started.ToString());
   }
-  ProgressPrinter printer(isatty(STDOUT_FILENO) != 0, TerminalWidth());
+  ProgressPrinter printer = ProgressPrinter::ForStdout();
   const Status result = job.Watch(signals, &printer);
   if (result.code() == StatusCode::kCancelled) {
     return Fail(kExitInterrupted, "stopped; " + HowToGoOn(context));

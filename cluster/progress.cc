@@ -1,5 +1,8 @@
 #include "cluster/progress.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -59,6 +62,12 @@ std::string FormatProgress(const scheduler::Progress& p, int bar_width) {
 }
 
 ProgressPrinter::ProgressPrinter(bool terminal, int width) : terminal_(terminal), width_(width) {}
+
+ProgressPrinter ProgressPrinter::ForStdout() {
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return ProgressPrinter(isatty(STDOUT_FILENO) != 0, known ? size.ws_col : 100);
+}
 
 void ProgressPrinter::Show(const scheduler::Progress& progress, int64_t now_ms) {
   const std::string stage = progress.stage + "/" + progress.doing;

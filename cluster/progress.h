@@ -13,6 +13,8 @@ class ProgressPrinter {
  public:
   // `terminal`: draw in place. `width`: columns of the terminal.
   ProgressPrinter(bool terminal, int width);
+  // What stdout is.
+  static ProgressPrinter ForStdout();
   // Shows the state at `now_ms`; prints only when something is new and, off a terminal, not more
   // often than every 5 s for the same stage.
   void Show(const scheduler::Progress& progress, int64_t now_ms);

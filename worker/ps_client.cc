@@ -322,17 +322,23 @@ Result<std::vector<Message>> CallAndWait(PsClient& client, PsCall call) {
   return std::move(replies);
 }
 
-Result<std::vector<ShardPosition>> ProbeShards(PsClient& client, StageId stage,
-                                               Generation generation) {
-  const auto route = client.route();
-  if (route == nullptr) return FailedPrecondition("no route to the shards is known yet");
+FrameHeader AnyVersionPull(PsClient& client, const runtime::Route& route, StageId stage,
+                           Generation generation) {
   FrameHeader header;
   header.type = FrameType::kPull;
   header.any_version = true;
   header.request_id = client.NewRequestId();
-  header.route_version = route->version;
+  header.route_version = route.version;
   header.generation = generation;
   header.stage = stage;
+  return header;
+}
+
+Result<std::vector<ShardPosition>> ProbeShards(PsClient& client, StageId stage,
+                                               Generation generation) {
+  const auto route = client.route();
+  if (route == nullptr) return FailedPrecondition("no route to the shards is known yet");
+  const FrameHeader header = AnyVersionPull(client, *route, stage, generation);
   PsCall call;
   call.request_id = header.request_id;
   call.encode = [header](size_t) { return FrameBuilder(header, {}).Finish(); };

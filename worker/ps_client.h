@@ -63,6 +63,10 @@ class PsClient {
 // As PsClient::Call, waiting for the answers. Not from a callback.
 Result<std::vector<runtime::Message>> CallAndWait(PsClient& client, PsCall call);
 
+// The header of a pull that every shard answers at once, whatever its version.
+FrameHeader AnyVersionPull(PsClient& client, const runtime::Route& route, StageId stage,
+                           Generation generation);
+
 // Where a shard stands.
 struct ShardPosition {
   StageId stage;

@@ -75,13 +75,7 @@ class ShardRows final : public RowSource {
     keys.reserve(tables.size());
     for (const TableKeys& table : tables) keys.push_back(&table);
     const KeySplit split(*route, std::move(keys));
-    FrameHeader header;
-    header.type = FrameType::kPull;
-    header.any_version = true;
-    header.request_id = client_.NewRequestId();
-    header.route_version = route->version;
-    header.generation = generation_;
-    header.stage = stage_;
+    const FrameHeader header = AnyVersionPull(client_, *route, stage_, generation_);
     PsCall call;
     call.request_id = header.request_id;
     call.encode = [&header, &split](size_t shard) { return EncodePull(header, split, shard); };

@@ -135,7 +135,7 @@ std::vector<Verb> InspectVerbs() {
       {"status",
        "[JOB] [--scheduler=HOST:PORT]",
        "print the status of a running job (or the last one of a job that ended) as JSON",
-       {"scheduler", "data", "work_dir"},
+       {"scheduler", "work_dir"},
        0,
        1,
        RunStatus},

@@ -115,17 +115,27 @@ int Report(const Status& result) {
   return Fail(result.code() == StatusCode::kCancelled ? kExitOk : kExitFailed, result.ToString());
 }
 
+// The job that a node is to work for, and the way to its scheduler. An exit code, 0 when both are
+// there.
+int JoinJob(const std::string& path, JobContext* context,
+            std::unique_ptr<control::SchedulerIf>* scheduler) {
+  if (const int code = LoadJob(path, false, context); code != 0) return code;
+  Result<std::unique_ptr<control::SchedulerIf>> connected = ConnectTo(FLAGS_scheduler);
+  if (!connected.ok()) return Fail(kExitUsage, connected.status().message());
+  *scheduler = std::move(connected).value();
+  return kExitOk;
+}
+
 int RunServer(const std::vector<std::string>& arguments) {
   SignalWatch signals;
   JobContext context;
-  if (const int code = LoadJob(arguments[0], false, &context); code != 0) return code;
-  Result<std::unique_ptr<control::SchedulerIf>> scheduler = ConnectTo(FLAGS_scheduler);
-  if (!scheduler.ok()) return Fail(kExitUsage, scheduler.status().message());
+  std::unique_ptr<control::SchedulerIf> scheduler;
+  if (const int code = JoinJob(arguments[0], &context, &scheduler); code != 0) return code;
   runtime::Context transport;
   const std::vector<std::string> endpoints(context.job.cluster().shards_per_server(),
                                            "tcp://" + FLAGS_bind + ":0");
   Result<std::unique_ptr<ps::Server>> server =
-      StartServer(context, endpoints, &transport, scheduler->get());
+      StartServer(context, endpoints, &transport, scheduler.get());
   if (!server.ok()) return Fail(kExitFailed, server.status().ToString());
   return Report(WaitFor(&signals, server->get()));
 }
@@ -133,12 +143,11 @@ int RunServer(const std::vector<std::string>& arguments) {
 int RunWorker(const std::vector<std::string>& arguments) {
   SignalWatch signals;
   JobContext context;
-  if (const int code = LoadJob(arguments[0], false, &context); code != 0) return code;
-  Result<std::unique_ptr<control::SchedulerIf>> scheduler = ConnectTo(FLAGS_scheduler);
-  if (!scheduler.ok()) return Fail(kExitUsage, scheduler.status().message());
+  std::unique_ptr<control::SchedulerIf> scheduler;
+  if (const int code = JoinJob(arguments[0], &context, &scheduler); code != 0) return code;
   runtime::Context transport;
   Result<std::unique_ptr<WorkerRole>> role =
-      WorkerRole::Start(context, &transport, scheduler->get());
+      WorkerRole::Start(context, &transport, scheduler.get());
   if (!role.ok()) return Fail(kExitFailed, role.status().ToString());
   return Report(WaitFor(&signals, &(*role)->worker()));
 }
@@ -146,17 +155,15 @@ int RunWorker(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::vector<Verb> NodeVerbs() {
-  const std::vector<std::string> common = {
-      "data", "work_dir", "workers", "servers", "shards_per_server", "lanes", "device", "bind"};
-  std::vector<std::string> scheduler = common;
-  scheduler.insert(scheduler.end(), {"port", "http_port", "ready_fd"});
-  std::vector<std::string> node = common;
-  node.push_back("scheduler");
+  const std::vector<std::string> scheduler = {"work_dir", "workers",   "servers", "bind",
+                                              "port",     "http_port", "ready_fd"};
+  const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server", "bind"};
+  const std::vector<std::string> worker = {"scheduler", "work_dir", "lanes", "device"};
   return {
       {"scheduler", "JOB", "run the scheduler of a job", scheduler, 1, 1, RunScheduler, true},
-      {"server", "JOB --scheduler=HOST:PORT", "run one parameter server of a job", node, 1, 1,
+      {"server", "JOB --scheduler=HOST:PORT", "run one parameter server of a job", server, 1, 1,
        RunServer, true},
-      {"worker", "JOB --scheduler=HOST:PORT", "run one worker of a job", node, 1, 1, RunWorker,
+      {"worker", "JOB --scheduler=HOST:PORT", "run one worker of a job", worker, 1, 1, RunWorker,
        true},
   };
 }

@@ -92,6 +92,15 @@ Status Check(const spec::Optimizer::Ftrl& o) {
 
 }  // namespace
 
+void Optimizer::ApplyRows(const RowBatch& batch) const {
+  const size_t state = StateFloats(batch.dim);
+  for (size_t i = 0; i < batch.rows; ++i) {
+    Apply({batch.weights[i], batch.dim}, {state == 0 ? nullptr : batch.state[i], state},
+          {batch.gradients + i * batch.dim, batch.dim},
+          batch.updates == nullptr ? 0 : batch.updates[i], batch.learning_rate_factor);
+  }
+}
+
 Result<std::unique_ptr<Optimizer>> MakeOptimizer(const spec::Optimizer& spec) {
   switch (spec.kind_case()) {
     case spec::Optimizer::kSgd:

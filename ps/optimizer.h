@@ -19,6 +19,18 @@
 
 namespace emporium::ps {
 
+// A block of rows, each to be updated once: one virtual call serves them all. Rows are distinct and
+// do not overlap; row i's state is StateFloats(dim) floats.
+struct RowBatch {
+  size_t rows = 0;
+  uint32_t dim = 0;
+  float* const* weights = nullptr;    // [rows], of dim floats each
+  float* const* state = nullptr;      // [rows]; not read by optimizers without state
+  const float* gradients = nullptr;   // [rows, dim]
+  const uint32_t* updates = nullptr;  // [rows], as Apply takes them; null unless CountsUpdates()
+  float learning_rate_factor = 1;
+};
+
 class Optimizer {
  public:
   Optimizer() = default;
@@ -35,6 +47,11 @@ class Optimizer {
   virtual void Apply(std::span<float> weights, std::span<float> state,
                      std::span<const float> gradient, uint32_t updates,
                      float learning_rate_factor) const = 0;
+  // The same for each row of a block, with the same bits. Overridden where a loop of its own is
+  // faster than Apply row by row.
+  virtual void ApplyRows(const RowBatch& batch) const;
+  // Whether `updates` matters, so that rows must carry the number.
+  virtual bool CountsUpdates() const { return false; }
 };
 
 // InvalidArgument names the field that makes no sense.

@@ -28,6 +28,7 @@ class Adam : public Optimizer {
         l2_(spec.l2()) {}
 
   uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
+  bool CountsUpdates() const override { return true; }
   void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
     std::fill(state.begin(), state.end(), 0.0f);
   }

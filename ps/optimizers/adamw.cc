@@ -17,6 +17,7 @@ class AdamW : public Optimizer {
         weight_decay_(spec.weight_decay()) {}
 
   uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
+  bool CountsUpdates() const override { return true; }
   void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
     std::fill(state.begin(), state.end(), 0.0f);
   }

@@ -22,6 +22,7 @@ static_assert(std::endian::native == std::endian::little, "the wire is little en
 constexpr uint16_t kAnyVersion = 1;      // header flag
 constexpr uint16_t kWantPopularity = 1;  // section flags
 constexpr uint16_t kHasCounts = 2;
+constexpr uint16_t kWantSlots = 4;
 
 struct WireHeader {
   uint32_t magic;
@@ -39,7 +40,8 @@ struct WireHeader {
   float learning_rate_factor;
   uint32_t error;
   uint64_t body_bytes;
-  uint64_t reserved[2];
+  uint32_t event_time;
+  uint32_t reserved[3];
   uint64_t header_hash;
 };
 static_assert(sizeof(WireHeader) == kFrameHeaderBytes);
@@ -51,7 +53,7 @@ struct WireSection {
   uint16_t flags;
   uint32_t dim;
   uint32_t rows;
-  uint32_t reserved;
+  uint32_t slots;
   double total;
 };
 static_assert(sizeof(WireSection) == kSectionHeaderBytes);
@@ -69,8 +71,8 @@ uint64_t HashOf(const WireHeader& header) {
 Status Bad(const std::string& what) { return InvalidArgument("frame refused: " + what); }
 
 // Length of a section's arrays before and after padding. No overflow: rows <= 2^22, dim <= 2^12.
-uint64_t SectionBodyBytes(bool keys, uint64_t rows, uint64_t dim, bool counts) {
-  return rows * ((keys ? 8 : 0) + dim * 4 + (counts ? 4 : 0));
+uint64_t SectionBodyBytes(bool keys, uint64_t rows, uint64_t dim, bool counts, uint64_t slots) {
+  return rows * ((keys ? 8 : 0) + dim * 4 + (counts ? 4 : 0) + slots * 4);
 }
 
 Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
@@ -92,7 +94,10 @@ Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
   const FrameType type = static_cast<FrameType>(wire.type);
   const uint16_t legal_flags = type == FrameType::kPull ? kAnyVersion : 0;
   if ((wire.flags & ~legal_flags) != 0) return Bad("unknown flags");
-  if (wire.reserved[0] != 0 || wire.reserved[1] != 0) return Bad("reserved words are not zero");
+  if ((wire.reserved[0] | wire.reserved[1] | wire.reserved[2]) != 0) {
+    return Bad("reserved words are not zero");
+  }
+  if (type != FrameType::kPush && wire.event_time != 0) return Bad("an event time without events");
   if (!std::isfinite(wire.learning_rate_factor)) return Bad("learning rate factor is not finite");
   if (type == FrameType::kPush && (wire.micro_batches > limits::kMaxMicroBatchesPerStep ||
                                    wire.micro_batch >= wire.micro_batches)) {
@@ -119,6 +124,7 @@ FrameHeader FromWire(const WireHeader& wire) {
   header.micro_batch = MicroBatch(wire.micro_batch);
   header.micro_batches = wire.micro_batches;
   header.learning_rate_factor = wire.learning_rate_factor;
+  header.event_time = wire.event_time;
   header.error = static_cast<StatusCode>(wire.error);
   return header;
 }
@@ -140,6 +146,7 @@ void WriteHeader(const FrameHeader& header, uint32_t sections, uint64_t body_byt
   wire.micro_batches = header.micro_batches;
   wire.sections = sections;
   wire.learning_rate_factor = header.learning_rate_factor;
+  wire.event_time = header.event_time;
   wire.error = static_cast<uint32_t>(header.error);
   wire.body_bytes = body_bytes;
   wire.header_hash = HashOf(wire);
@@ -155,6 +162,7 @@ FrameHeader AnswerHeader(FrameType type, const FrameHeader& request, RouteVersio
   header.route_version = route_version;
   header.step = step;
   header.learning_rate_factor = 1;
+  header.event_time = 0;
   header.error = StatusCode::kOk;
   return header;
 }
@@ -163,10 +171,13 @@ Status CheckSection(FrameType type, const WireSection& wire) {
   if (wire.table >= limits::kMaxTables) return Bad("table " + std::to_string(wire.table));
   const std::string where = "table " + std::to_string(wire.table) + ": ";
   uint16_t legal_flags = 0;
-  if (type == FrameType::kPull) legal_flags = kWantPopularity;
+  if (type == FrameType::kPull) legal_flags = kWantPopularity | kWantSlots;
   if (type == FrameType::kPullReply || type == FrameType::kPush) legal_flags = kHasCounts;
   if ((wire.flags & ~legal_flags) != 0) return Bad(where + "flags that its type does not have");
-  if (wire.reserved != 0) return Bad(where + "reserved word is not zero");
+  const bool slots = type == FrameType::kPullReply || type == FrameType::kPush;
+  if (wire.slots > (slots ? limits::kMaxSlots : 0)) {
+    return Bad(where + std::to_string(wire.slots) + " slots");
+  }
   if (wire.rows > limits::kMaxKeysPerSection) {
     return Bad(where + std::to_string(wire.rows) + " rows, at most " +
                std::to_string(limits::kMaxKeysPerSection) + " in one message");
@@ -187,8 +198,8 @@ Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body
   std::memcpy(&wire, body.data(), sizeof(wire));
   EMPORIUM_RETURN_IF_ERROR(CheckSection(type, wire));
   const bool counts = (wire.flags & kHasCounts) != 0;
-  const uint64_t used =
-      kSectionHeaderBytes + SectionBodyBytes(CarriesKeys(type), wire.rows, wire.dim, counts);
+  const uint64_t used = kSectionHeaderBytes + SectionBodyBytes(CarriesKeys(type), wire.rows,
+                                                               wire.dim, counts, wire.slots);
   if (body.size() < PadTo8(used)) {
     return Bad("table " + std::to_string(wire.table) + ": claims " + std::to_string(used) +
                " bytes, " + std::to_string(body.size()) + " are left");
@@ -199,7 +210,9 @@ Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body
   SectionView view;
   view.table = TableId(wire.table);
   view.want_popularity = (wire.flags & kWantPopularity) != 0;
+  view.want_slots = (wire.flags & kWantSlots) != 0;
   view.dim = wire.dim;
+  view.slots_dim = wire.slots;
   view.rows = wire.rows;
   view.total = wire.total;
   const std::byte* at = body.data() + kSectionHeaderBytes;
@@ -211,7 +224,11 @@ Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body
     view.values = {reinterpret_cast<const float*>(at), size_t{wire.rows} * wire.dim};
     at += view.values.size_bytes();
   }
-  if (counts) view.counts = {reinterpret_cast<const float*>(at), wire.rows};
+  if (counts) {
+    view.counts = {reinterpret_cast<const float*>(at), wire.rows};
+    at += view.counts.size_bytes();
+  }
+  view.slots = {reinterpret_cast<const float*>(at), size_t{wire.rows} * wire.slots};
   body = body.subspan(PadTo8(used));
   return view;
 }
@@ -266,8 +283,9 @@ FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> s
   for (const Section& s : sections) {
     EMPORIUM_CHECK(keyed ? s.rows == 0 || s.rows == s.keys : s.keys == 0,
                    "a section has as many rows as keys; a PullReply has rows only");
-    body_bytes += kSectionHeaderBytes +
-                  PadTo8(SectionBodyBytes(keyed, keyed ? s.keys : s.rows, s.dim, s.has_counts));
+    const uint64_t rows = keyed ? s.keys : s.rows;
+    body_bytes +=
+        kSectionHeaderBytes + PadTo8(SectionBodyBytes(keyed, rows, s.dim, s.has_counts, s.slots));
   }
   bytes_.resize(kFrameHeaderBytes + body_bytes);
   WriteHeader(header, static_cast<uint32_t>(sections.size()), body_bytes, bytes_.data());
@@ -275,8 +293,10 @@ FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> s
   for (const Section& s : sections) {
     WireSection wire{};
     wire.table = s.table.value();
-    wire.flags = static_cast<uint16_t>((s.want_popularity ? kWantPopularity : 0) |
-                                       (s.has_counts ? kHasCounts : 0));
+    wire.flags =
+        static_cast<uint16_t>((s.want_popularity ? kWantPopularity : 0) |
+                              (s.has_counts ? kHasCounts : 0) | (s.want_slots ? kWantSlots : 0));
+    wire.slots = s.slots;
     wire.dim = s.dim;
     wire.rows = keyed ? s.keys : s.rows;
     wire.total = s.total;
@@ -290,9 +310,14 @@ FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> s
     }
     parts.values = {reinterpret_cast<float*>(array), size_t{wire.rows} * wire.dim};
     array += parts.values.size_bytes();
-    if (s.has_counts) parts.counts = {reinterpret_cast<float*>(array), wire.rows};
+    if (s.has_counts) {
+      parts.counts = {reinterpret_cast<float*>(array), wire.rows};
+      array += parts.counts.size_bytes();
+    }
+    parts.slots = {reinterpret_cast<float*>(array), size_t{wire.rows} * s.slots};
     parts_.push_back(parts);
-    at += kSectionHeaderBytes + PadTo8(SectionBodyBytes(keyed, wire.rows, s.dim, s.has_counts));
+    at += kSectionHeaderBytes +
+          PadTo8(SectionBodyBytes(keyed, wire.rows, s.dim, s.has_counts, s.slots));
   }
 }
 

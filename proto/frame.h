@@ -9,18 +9,23 @@
 //   header   := magic u32 | version u8 | type u8 | flags u16 | request_id u64 | route_version u64
 //             | generation u64 | step u64 | stage u32 | micro_batch u32 | micro_batches u32
 //             | sections u32 | learning_rate_factor f32 | error u32 | body_bytes u64
-//             | reserved u64 x 2 | header_hash u64          (XXH3 of the 88 bytes before it)
-//   section  := table u16 | flags u16 | dim u32 | rows u32 | reserved u32 | total f64
-//             | key u64 x rows | value f32 x (rows * dim) | count f32 x rows | zeros to 8
+//             | event_time u32 | reserved u32 x 3 | header_hash u64  (XXH3 of the 88 bytes before
+//             it)
+//   section  := table u16 | flags u16 | dim u32 | rows u32 | slots u32 | total f64
+//             | key u64 x rows | value f32 x (rows * dim) | count f32 x rows
+//             | slot f32 x (rows * slots) | zeros to 8
 //
-//   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts; the counts
-//   are there only with the second. A table occurs at most once in a frame.
+//   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts, 4
+//   kWantSlots; the counts are there only with the second. A table occurs at most once in a frame.
 //
-//   Pull       keys; no values; flag kWantPopularity asks for counts. dim 0.
+//   Pull       keys; no values; flag kWantPopularity asks for counts, kWantSlots for slots. dim 0.
 //   PullReply  no keys (they are the request's, in its order); values = weights; counts =
-//              popularity if it was asked for; total = the table's decayed total.
+//              popularity if it was asked for; total = the table's decayed total; slots = the
+//              rows' slots if they were asked for.
 //   Push       keys, values = gradients; flag kHasCounts: counts = positive sightings of each key;
-//              total = sum of the counts of the whole micro-batch over all shards.
+//              total = sum of the counts of the whole micro-batch over all shards; slots = what was
+//              observed for each slot of the table, NaN where nothing was; event_time = newest
+//              event of the micro-batch, seconds since 1970 (0: the data has no time).
 //   Assign     keys, values: sets rows that do not exist yet; answered by Ack.
 //   Ack        no sections.
 //   Error      error = StatusCode, body = UTF-8 message instead of sections.
@@ -51,7 +56,7 @@ enum class FrameType : uint8_t {
 };
 
 inline constexpr uint32_t kFrameMagic = 0x31504d45;  // "EMP1"
-inline constexpr uint8_t kFrameVersion = 1;
+inline constexpr uint8_t kFrameVersion = 2;
 inline constexpr size_t kFrameHeaderBytes = 96;
 inline constexpr size_t kSectionHeaderBytes = 24;
 
@@ -68,6 +73,7 @@ struct FrameHeader {
   MicroBatch micro_batch;          // Push
   uint32_t micro_batches = 0;      // Push: micro-batches of the step
   float learning_rate_factor = 1;  // Push: a function of (stage, step), the same in all of a step
+  uint32_t event_time = 0;         // Push
   StatusCode error = StatusCode::kOk;
 };
 
@@ -76,10 +82,13 @@ struct FrameHeader {
 struct SectionView {
   TableId table;
   bool want_popularity = false;
-  uint32_t dim = 0;  // floats per value row; 0: no values
+  bool want_slots = false;
+  uint32_t dim = 0;        // floats per value row; 0: no values
+  uint32_t slots_dim = 0;  // slots per row; 0: none
   std::span<const uint64_t> keys;
   std::span<const float> values;  // [n, dim]
   std::span<const float> counts;  // [n] or empty
+  std::span<const float> slots;   // [n, slots_dim]
   uint32_t rows = 0;              // n: keys, or value rows of a PullReply
   double total = 0;
 };
@@ -115,12 +124,15 @@ class FrameBuilder {
     bool want_popularity = false;
     bool has_counts = false;
     double total = 0;
+    bool want_slots = false;
+    uint32_t slots = 0;  // per row
   };
   // Writable views of one declared section.
   struct Parts {
     std::span<uint64_t> keys;
     std::span<float> values;
     std::span<float> counts;
+    std::span<float> slots;
   };
 
   FrameBuilder(const FrameHeader& header, std::span<const Section> sections);

@@ -11,6 +11,7 @@ namespace emporium::limits {
 inline constexpr uint32_t kMaxTables = 256;
 inline constexpr uint32_t kMaxFeatures = 1024;
 inline constexpr uint32_t kMaxDim = 4096;            // floats of one row's weights
+inline constexpr uint32_t kMaxSlots = 32;            // non-trained slots of one row
 inline constexpr uint32_t kMaxHistoryLength = 1024;  // models.md H8
 inline constexpr uint64_t kMaxJobFileBytes = 4u << 20;
 

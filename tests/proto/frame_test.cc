@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -20,8 +21,8 @@ using testing::IsEmpty;
 
 // Offsets of the grammar, stated again so that the layout cannot move unseen.
 constexpr size_t kMagicAt = 0, kVersionAt = 4, kTypeAt = 5, kFlagsAt = 6, kSectionsAt = 52,
-                 kLearningRateAt = 56, kErrorAt = 60, kBodyBytesAt = 64, kReservedAt = 72,
-                 kHashAt = 88;
+                 kLearningRateAt = 56, kErrorAt = 60, kBodyBytesAt = 64, kEventTimeAt = 72,
+                 kReservedAt = 76, kHashAt = 88;
 
 FrameHeader PushHeader() {
   FrameHeader header;
@@ -34,6 +35,7 @@ FrameHeader PushHeader() {
   header.micro_batch = MicroBatch(1);
   header.micro_batches = 4;
   header.learning_rate_factor = 0.25f;
+  header.event_time = 1'700'000'000;
   return header;
 }
 
@@ -71,6 +73,7 @@ TEST(Frame, PushComesBackAsItWasWritten) {
   EXPECT_EQ(header.micro_batch, MicroBatch(1));
   EXPECT_EQ(header.micro_batches, 4u);
   EXPECT_EQ(header.learning_rate_factor, 0.25f);
+  EXPECT_EQ(header.event_time, 1'700'000'000u);
   ASSERT_EQ(view->sections().size(), 2u);
   const SectionView& first = view->sections()[0];
   EXPECT_EQ(first.table, TableId(5));
@@ -84,6 +87,42 @@ TEST(Frame, PushComesBackAsItWasWritten) {
   EXPECT_THAT(second.keys, ElementsAre(~uint64_t{0}));
   EXPECT_THAT(second.values, ElementsAre(-1));
   EXPECT_THAT(second.counts, IsEmpty());
+}
+
+// Slots lie behind the counts, [rows, slots]; NaN is a legal value: nothing was observed.
+TEST(Frame, SlotsTravelBothWays) {
+  for (const bool push : {true, false}) {
+    FrameHeader header = PushHeader();
+    if (!push) {
+      header = FrameHeader();
+      header.type = FrameType::kPullReply;
+    }
+    const FrameBuilder::Section sections[] = {{.table = TableId(0),
+                                               .keys = push ? 2u : 0u,
+                                               .rows = 2,
+                                               .dim = 1,
+                                               .has_counts = true,
+                                               .slots = 3}};
+    FrameBuilder builder(header, sections);
+    const FrameBuilder::Parts parts = builder.part(0);
+    for (size_t i = 0; i < 6; ++i) parts.slots[i] = static_cast<float>(i);
+    parts.slots[5] = std::numeric_limits<float>::quiet_NaN();
+    parts.counts[1] = 9;
+    const std::vector<std::byte> bytes = std::move(builder).Finish();
+    const Result<FrameView> view = FrameView::Parse(bytes);
+    ASSERT_TRUE(view.ok()) << view.status().ToString();
+    const SectionView& section = view->sections()[0];
+    EXPECT_EQ(section.slots_dim, 3u);
+    EXPECT_THAT(section.counts, ElementsAre(0, 9));
+    EXPECT_THAT(section.slots.first(5), ElementsAre(0, 1, 2, 3, 4));
+    EXPECT_TRUE(std::isnan(section.slots[5]));
+  }
+  const FrameBuilder::Section asked[] = {{.table = TableId(0), .keys = 1, .want_slots = true}};
+  const std::vector<std::byte> pull = FrameBuilder(FrameHeader(), asked).Finish();
+  const Result<FrameView> view = FrameView::Parse(pull);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  EXPECT_TRUE(view->sections()[0].want_slots);
+  EXPECT_FALSE(view->sections()[0].want_popularity);
 }
 
 TEST(Frame, PullCarriesKeysOnly) {
@@ -180,7 +219,7 @@ TEST(Frame, SectionLies) {
       {section + 4, 0, "rows without values"},
       {section + 8, 0xffffffff, "at most 4194304"},
       {section + 8, limits::kMaxKeysPerSection, "claims"},
-      {section + 12, 1, "reserved"},
+      {section + 12, limits::kMaxSlots + 1, "slots"},
       {section + 20, 0x7ff00000, "total is not finite"},
       {section + 96, 5, "occurs twice"},
       {section + 96 + 24 + 12, 1, "padding"},
@@ -251,7 +290,7 @@ TEST(Frame, RandomBytesNeverCrash) {
   EXPECT_GT(accepted, 1000u);  // edits of keys and values are legal
 }
 
-// The bytes of version 1, pinned: they may not change without a new version number.
+// The bytes of version 2, pinned: they may not change without a new version number.
 TEST(Frame, GoldenBytes) {
   const std::vector<std::byte> bytes = PushFrame();
   auto at = [&]<class T>(size_t offset, T) {
@@ -260,7 +299,7 @@ TEST(Frame, GoldenBytes) {
     return value;
   };
   EXPECT_EQ(at(kMagicAt, uint32_t{}), 0x31504d45u);
-  EXPECT_EQ(at(kVersionAt, uint8_t{}), 1);
+  EXPECT_EQ(at(kVersionAt, uint8_t{}), 2);
   EXPECT_EQ(at(kTypeAt, uint8_t{}), 3);
   EXPECT_EQ(at(kFlagsAt, uint16_t{}), 0);
   EXPECT_EQ(at(8, uint64_t{}), 0x1122334455667788u);
@@ -274,8 +313,9 @@ TEST(Frame, GoldenBytes) {
   EXPECT_EQ(at(kLearningRateAt, float{}), 0.25f);
   EXPECT_EQ(at(kErrorAt, uint32_t{}), 0u);
   EXPECT_EQ(at(kBodyBytesAt, uint64_t{}), 136u);
-  EXPECT_EQ(at(kReservedAt, uint64_t{}), 0u);
-  EXPECT_EQ(at(kHashAt, uint64_t{}), 15612532961823699847u);
+  EXPECT_EQ(at(kEventTimeAt, uint32_t{}), 1'700'000'000u);
+  EXPECT_EQ(at(kReservedAt, uint32_t{}), 0u);
+  EXPECT_EQ(at(kHashAt, uint64_t{}), 3641044518502522353u);
 }
 
 }  // namespace

@@ -155,6 +155,25 @@ Status RenameDurably(const std::string& from, const std::string& to) {
   return FsyncDir(DirectoryOf(to));
 }
 
+Status ReplaceDirDurably(const std::string& from, const std::string& to) {
+  const auto swap = [&](unsigned int flags) {
+    return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+  };
+  int error = swap(RENAME_EXCHANGE);
+  if (error == EINVAL) EMPORIUM_RETURN_IF_ERROR(RemoveDir(to));  // names cannot be exchanged here
+  if (error == EINVAL || error == ENOENT) error = swap(0);
+  if (error != 0) return SystemError("rename to " + to, from, error);
+  EMPORIUM_RETURN_IF_ERROR(FsyncDir(DirectoryOf(to)));
+  return RemoveDir(from);
+}
+
+Status RemoveDir(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) return SystemError("remove", path, error.value());
+  return Status::Ok();
+}
+
 Result<std::string> ReadFile(const std::string& path) {
   std::string content;
   EMPORIUM_RETURN_IF_ERROR(ReadPieces(

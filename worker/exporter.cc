@@ -75,24 +75,6 @@ Status AddFile(const std::string& dir, const std::string& name, spec::ExportMani
   return Status::Ok();
 }
 
-Status RemoveDir(const std::string& dir) {
-  std::error_code error;
-  fs::remove_all(dir, error);
-  if (error) return Unavailable(dir + ": cannot remove: " + error.message());
-  return Status::Ok();
-}
-
-// Puts the finished directory under its name; what was there before is removed.
-Status MoveIntoPlace(const std::string& from, const std::string& to) {
-  const std::string old = to + ".old";
-  EMPORIUM_RETURN_IF_ERROR(RemoveDir(old));
-  std::error_code error;
-  const bool replaces = fs::exists(to, error);
-  if (replaces) EMPORIUM_RETURN_IF_ERROR(runtime::RenameDurably(to, old));
-  EMPORIUM_RETURN_IF_ERROR(runtime::RenameDurably(from, to));
-  return RemoveDir(old);
-}
-
 control::Metric MetricOf(const std::string& name, double value) {
   control::Metric metric;
   metric.name = name;
@@ -211,7 +193,7 @@ Result<std::vector<control::Metric>> Exporter::Combine(StageId stage,
   const std::string final_dir =
       export_root_ + "/" + job_.stage(static_cast<int>(stage.value())).name();
   const std::string dir = final_dir + ".tmp";
-  EMPORIUM_RETURN_IF_ERROR(RemoveDir(dir));
+  EMPORIUM_RETURN_IF_ERROR(runtime::RemoveDir(dir));
   EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(dir));
 
   EMPORIUM_ASSIGN_OR_RETURN(const std::vector<float> items, WriteItems(dir, chunks));
@@ -249,7 +231,7 @@ Result<std::vector<control::Metric>> Exporter::Combine(StageId stage,
   std::string text;
   google::protobuf::TextFormat::PrintToString(manifest, &text);
   EMPORIUM_RETURN_IF_ERROR(runtime::WriteSealed(dir + "/" + runtime::kManifestName, text));
-  EMPORIUM_RETURN_IF_ERROR(MoveIntoPlace(dir, final_dir));
+  EMPORIUM_RETURN_IF_ERROR(runtime::ReplaceDirDurably(dir, final_dir));
 
   std::vector<control::Metric> metrics;
   metrics.push_back(MetricOf("items", static_cast<double>(manifest.items())));

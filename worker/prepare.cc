@@ -1,7 +1,6 @@
 #include "worker/prepare.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include <sstream>
 #include <vector>
 
+#include "runtime/file.h"
 #include "worker/table_source.h"
 
 namespace emporium::worker {
@@ -26,29 +26,6 @@ namespace fs = std::filesystem;
 // Raised when the files of a prepared directory change, so that old ones are made anew.
 constexpr int kPreparedVersion = 1;
 constexpr const char* kReportFile = "prepared.txt";
-
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
-  }
-  void Add(const void* bytes, size_t n) { EVP_DigestUpdate(context_.get(), bytes, n); }
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int n = 0;
-    EVP_DigestFinal_ex(context_.get(), digest, &n);
-    std::string hex;
-    for (unsigned int i = 0; i < n; ++i) {
-      constexpr char kDigits[] = "0123456789abcdef";
-      hex += kDigits[digest[i] >> 4];
-      hex += kDigits[digest[i] & 15];
-    }
-    return hex;
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
 
 // Holds the lock of one prepared directory while it lives.
 class DirectoryLock {
@@ -95,30 +72,19 @@ Result<std::string> Fingerprint(const spec::Data& data, const DataFiles& files) 
     }
     text += "\n--";
   }
-  Sha256 hash;
-  hash.Add(text.data(), text.size());
-  return hash.Hex();
+  return runtime::Sha256(text);
 }
 
-// SHA-256 of the three column files, one after another.
+// SHA-256 of the digests of the column files that are there.
 Result<std::string> DigestOf(const std::string& dir) {
-  Sha256 hash;
-  std::vector<char> buffer(1 << 20);
+  std::string digests;
   for (const char* name : {kEventsFile, kItemsFile, kIndexFile}) {
     const std::string path = dir + "/" + name;
-    if (!fs::exists(path)) {
-      continue;
-    }
-    std::ifstream in(path, std::ios::binary);
-    while (in) {
-      in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-      hash.Add(buffer.data(), static_cast<size_t>(in.gcount()));
-    }
-    if (!in.eof()) {
-      return DataLoss(path + ": cannot be read back");
-    }
+    if (!fs::exists(path)) continue;
+    EMPORIUM_ASSIGN_OR_RETURN(const std::string digest, runtime::Sha256OfFile(path));
+    digests += digest;
   }
-  return hash.Hex();
+  return runtime::Sha256(digests);
 }
 
 std::string ReportText(const PrepareReport& report, const std::string& fingerprint) {
@@ -162,23 +128,6 @@ PrepareReport EarlierReport(const std::string& dir, const std::string& fingerpri
   return report;
 }
 
-Status MoveIntoPlace(const std::string& made, const std::string& out_dir) {
-  const std::string old = out_dir + ".old";
-  std::error_code error;
-  fs::remove_all(old, error);
-  if (fs::exists(out_dir)) {
-    fs::rename(out_dir, old, error);
-  }
-  if (!error) {
-    fs::rename(made, out_dir, error);
-  }
-  if (error) {
-    return Unavailable(out_dir + ": cannot be put in place: " + error.message());
-  }
-  fs::remove_all(old, error);
-  return Status::Ok();
-}
-
 }  // namespace
 
 Result<PrepareReport> PrepareDataset(const spec::Job& job, const std::string& data_dir,
@@ -207,7 +156,7 @@ Result<PrepareReport> PrepareDataset(const spec::Job& job, const std::string& da
   EMPORIUM_ASSIGN_OR_RETURN(report.digest, DigestOf(making));
   EMPORIUM_RETURN_IF_ERROR(
       WriteReport(making + "/" + kReportFile, ReportText(report, fingerprint)));
-  EMPORIUM_RETURN_IF_ERROR(MoveIntoPlace(making, out_dir));
+  EMPORIUM_RETURN_IF_ERROR(runtime::ReplaceDirDurably(making, out_dir));
   return report;
 }
 

@@ -78,5 +78,22 @@ TEST_F(FileTest, RenamesAndLists) {
   EXPECT_TRUE(FsyncFile(dir_ + "/a.csv").ok());
 }
 
+TEST_F(FileTest, ADirectoryTakesTheNameOfAnother) {
+  const auto make = [&](const std::string& name, const std::string& content) {
+    ASSERT_TRUE(MakeDirs(dir_ + name).ok());
+    ASSERT_TRUE(WriteFileDurably(dir_ + name + "/file", content).ok());
+  };
+  make("/made", "first");
+  ASSERT_TRUE(ReplaceDirDurably(dir_ + "/made", dir_ + "/final").ok());
+  EXPECT_EQ(*ReadFile(dir_ + "/final/file"), "first");
+  make("/made", "second");
+  ASSERT_TRUE(ReplaceDirDurably(dir_ + "/made", dir_ + "/final").ok());
+  EXPECT_EQ(*ReadFile(dir_ + "/final/file"), "second");
+  EXPECT_FALSE(FsyncDir(dir_ + "/made").ok());
+
+  EXPECT_EQ(ReplaceDirDurably(dir_ + "/made", dir_ + "/final").code(), StatusCode::kNotFound);
+  EXPECT_EQ(*ReadFile(dir_ + "/final/file"), "second");
+}
+
 }  // namespace
 }  // namespace emporium::runtime

@@ -9,19 +9,12 @@
 
 #include "proto/check.h"
 #include "proto/ids.h"
+#include "proto/mix.h"
 
 namespace emporium::runtime {
 
-// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection on 64-bit words. Pinned: it
-// decides where keys live in every checkpoint.
-constexpr uint64_t MixKey(uint64_t key) {
-  key ^= key >> 30;
-  key *= 0xbf58476d1ce4e5b9u;
-  key ^= key >> 27;
-  key *= 0x94d049bb133111ebu;
-  key ^= key >> 31;
-  return key;
-}
+// Pinned: it decides where keys live in every checkpoint.
+constexpr uint64_t MixKey(uint64_t key) { return MixBits(key); }
 
 // The partition of a key among `partitions` (a power of two): the top bits of its mixed value.
 constexpr PartitionId PartitionOf(uint64_t key, uint32_t partitions) {

@@ -45,7 +45,7 @@ class Restorer {
       const RowLayout& theirs = file_.tables()[t].layout;
       const bool fits = file_.tables()[t].name == shard_->table(t).settings().name &&
                         theirs.dim == mine.dim && theirs.state == mine.state &&
-                        theirs.popularity == mine.popularity;
+                        (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0);
       if (!fits) {
         return DataLoss(file_.path() + ": table " + file_.tables()[t].name +
                         " is not what the job says");
@@ -146,7 +146,7 @@ Status DigestFile(const ShardFile& file, std::map<PartitionId, std::string>* dig
           EMPORIUM_RETURN_IF_ERROR(file.Read(t, row, count, &block));
           block_first = row;
         }
-        digest.Add(block.row(row - block_first), table.layout.popularity);
+        digest.Add(block.row(row - block_first), table.layout.popularity_bytes > 0);
       }
       parts[p].push_back({digest.Finish(), table.total});
     }

@@ -130,7 +130,7 @@ class TableWriter {
     for (PartitionId partition : partitions) {
       table_.ForEachRow(partition, [&](const RowView& row) {
         if (!failure_.ok()) return;
-        digest.Add(row, block_.layout.popularity);
+        digest.Add(row, block_.layout.popularity_bytes > 0);
         block_.Append(row);
         if (block_.rows() == rows_per_block_) failure_ = Flush();
       });
@@ -150,7 +150,7 @@ class TableWriter {
  private:
   Status WriteAttributes(hid_t group) {
     const RowLayout& layout = block_.layout;
-    const uint8_t popularity = layout.popularity ? 1 : 0;
+    const uint8_t popularity = layout.popularity_bytes > 0 ? 1 : 0;
     const Table::Total total = table_.total();
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.settings().name));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "dim", H5T_STD_U32LE, layout.dim));

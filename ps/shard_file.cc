@@ -77,7 +77,7 @@ void RowBlock::Resize(size_t rows) {
   key.resize(rows);
   weights.resize(rows * layout.dim);
   state.resize(rows * layout.state);
-  popularity.resize(layout.popularity ? rows : 0);
+  popularity.resize(layout.popularity_bytes > 0 ? rows : 0);
   last_step.resize(rows);
   updates.resize(rows);
 }
@@ -86,7 +86,7 @@ void RowBlock::Append(const RowView& row) {
   key.push_back(row.key);
   weights.insert(weights.end(), row.weights.begin(), row.weights.end());
   state.insert(state.end(), row.state.begin(), row.state.end());
-  if (layout.popularity) popularity.push_back(row.popularity);
+  if (layout.popularity_bytes > 0) popularity.push_back(row.popularity);
   last_step.push_back(row.last_step);
   updates.push_back(row.updates);
 }
@@ -96,7 +96,7 @@ RowView RowBlock::row(size_t i) const {
   row.key = key[i];
   row.weights = std::span(weights).subspan(i * layout.dim, layout.dim);
   row.state = std::span(state).subspan(i * layout.state, layout.state);
-  if (layout.popularity) row.popularity = popularity[i];
+  if (layout.popularity_bytes > 0) row.popularity = popularity[i];
   row.last_step = last_step[i];
   row.updates = updates[i];
   return row;
@@ -110,7 +110,7 @@ std::vector<Column> ColumnsOf(RowBlock& block) {
       {"last_step", H5T_STD_U32LE, 1, false, block.last_step.data()},
       {"updates", H5T_STD_U32LE, 1, false, block.updates.data()},
   };
-  if (block.layout.popularity) {
+  if (block.layout.popularity_bytes > 0) {
     columns.push_back({"popularity", H5T_IEEE_F32LE, 1, false, block.popularity.data()});
   }
   return columns;
@@ -187,7 +187,7 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
   EMPORIUM_RETURN_IF_ERROR(read("popularity", H5T_NATIVE_UINT8, &popularity));
   EMPORIUM_RETURN_IF_ERROR(read("total_value", H5T_NATIVE_DOUBLE, &facts.total.value));
   EMPORIUM_RETURN_IF_ERROR(read("total_step", H5T_NATIVE_UINT32, &facts.total.step));
-  facts.layout.popularity = popularity != 0;
+  facts.layout.popularity_bytes = popularity != 0 ? 4 : 0;
   EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "offset", H5T_NATIVE_UINT64,
                                      limits::kMaxPartitions + 1, &facts.offset));
   if (facts.offset.size() != partition_.size() + 1 || facts.offset.front() != 0 ||

@@ -1,16 +1,29 @@
-// Where rows live: fixed-size cells in large slabs taken straight from the kernel. A cell is named
-// by its slot and never moves, so that an index may grow while rows stay where they are.
+// Where rows live: chunks of rows, each of one bin (a share of the key space that the index names).
+// A slot is a bin and a number within it; a directory per bin leads from the number to the chunk:
+//
+//   slot     := bin | number          (the lower `number_bits` bits)
+//   chunk    := tail of row n-1 | ... | tail of row 0 | weights of row 0 | ... | weights of row n-1
+//                                                     ^ what the directory points to
+//
+// so that the address of a row needs no knowledge of how many rows its chunk has room for: the
+// last chunk of a bin starts small and moves to a larger place as the bin grows, until it has the
+// size that all others have.
 //
 // Belongs to its table's thread; no locks. Invariants:
-//  1. A cell that Allocate returns is all zeros.
-//  2. Every slab holds the same power of two of cells: slot -> address is a shift and a mask.
-//  3. Slabs after the first ask for huge pages. The first does not, so that a table of a few rows
-//     costs a few small pages.
+//  1. A slot is valid from Allocate to Free or Compact; an address only until the next Allocate,
+//     Free or Compact.
+//  2. Free rows of a bin are used before new ones, so no number reaches the most rows that the bin
+//     has ever had at once.
+//  3. A chunk whose last row is freed goes back to the arena.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "ps/arena.h"
+#include "ps/row.h"
 
 namespace emporium::ps {
 
@@ -20,35 +33,95 @@ inline constexpr Slot kNoSlot = 0xffffffffu;
 
 class Slabs {
  public:
-  explicit Slabs(uint32_t cell_bytes);  // a multiple of 8
-  ~Slabs();
+  // Numbers have `number_bits` bits; the bins' numbers fit the others.
+  Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits);
+  ~Slabs() = default;
   Slabs(const Slabs&) = delete;
   Slabs& operator=(const Slabs&) = delete;
 
-  Slot Allocate();
+  const RowShape& shape() const { return shape_; }
+
+  // The row's bytes are undefined.
+  Slot Allocate(uint32_t bin);
   void Free(Slot slot);
-  // Forgets every cell and gives the memory back.
+  // Moves the rows of a bin together: row i of `slots`, which are all of the bin's rows, gets
+  // number i, and slots[i] becomes its slot. Memory that is no longer needed goes back to the
+  // arena.
+  void Compact(uint32_t bin, std::span<Slot> slots);
+  // Forgets every row and gives the memory back.
   void Clear();
 
-  std::byte* At(Slot slot) { return Address(slot); }
-  const std::byte* At(Slot slot) const { return Address(slot); }
-
-  uint64_t live() const { return used_ - free_.size(); }
-  // Bytes of the cells that have ever been in use; what lies behind them was never touched.
-  uint64_t bytes() const { return used_ * cell_bytes_; }
-
- private:
-  std::byte* Address(Slot slot) const {
-    return slabs_[slot >> shift_] + static_cast<size_t>(slot & mask_) * cell_bytes_;
+  RowRef At(Slot slot) {
+    std::byte* const chunk = *EntryOf(slot);
+    const size_t row = slot & row_mask_;
+    return {chunk + row * shape_.stride(), chunk - (row + 1) * shape_.tail_bytes()};
+  }
+  struct ConstRowRef {
+    const std::byte* weights;
+    const std::byte* tail;
+  };
+  ConstRowRef At(Slot slot) const {
+    const RowRef row = const_cast<Slabs*>(this)->At(slot);
+    return {row.weights, row.tail};
+  }
+  // The directory entry that At will read, to be fetched ahead.
+  std::byte* const* EntryOf(Slot slot) const {
+    return directories_[slot >> number_bits_] + ((slot & number_mask_) >> row_bits_);
   }
 
-  const uint32_t cell_bytes_;
-  const uint32_t shift_;  // log2 of the cells of one slab
-  const uint32_t mask_;
-  const size_t slab_bytes_;
-  uint64_t used_ = 0;  // slots below it have been handed out at least once
-  std::vector<Slot> free_;
-  std::vector<std::byte*> slabs_;
+  uint64_t live() const { return live_; }
+  uint64_t bytes() const;  // of rows and directories, free places included
+  uint64_t resident() const { return arena_.resident() + directory_bytes(); }
+
+ private:
+  static constexpr uint16_t kNoRow = 0xffff;
+  static constexpr uint32_t kNoChunk = 0xffffffffu;
+
+  // Free rows of a chunk are a list through their weights.
+  struct Chunk {
+    uint16_t live = 0;
+    uint16_t first_free = kNoRow;
+    uint32_t next_partial = kNoChunk;  // next chunk of the bin with free rows
+  };
+  struct Bin {
+    std::vector<std::byte*> directory;  // nullptr: an empty chunk that has been given back
+    std::vector<Chunk> chunks;
+    uint32_t used = 0;           // numbers below it have been handed out
+    uint32_t last_capacity = 0;  // rows that the last chunk has room for
+    uint32_t first_partial = kNoChunk;
+    uint32_t empty = 0;  // chunks that are nullptr
+  };
+  uint32_t full_rows() const { return row_mask_ + 1; }
+  uint64_t directory_bytes() const;
+  std::byte* NewChunk(uint32_t rows);
+  void ReleaseChunk(std::byte* chunk, uint32_t rows);
+  // The rows that a last chunk has room for before and after it has grown.
+  uint32_t LargerCapacity(uint32_t rows) const;
+  uint32_t CapacityOf(const Bin& bin, uint32_t chunk) const {
+    return chunk + 1 == bin.directory.size() ? bin.last_capacity : full_rows();
+  }
+  // Room for one more row at the end of the bin.
+  void Extend(Bin& bin);
+  // Makes a place again for a chunk that was given back; all its rows are free.
+  void Refill(Bin& bin);
+  // Takes a chunk off the list of those with free rows.
+  void Unlink(Bin& bin, uint32_t chunk);
+  void GiveBack(Bin& bin, uint32_t chunk);
+  void CopyRow(const std::byte* from, uint32_t from_row, std::byte* to, uint32_t to_row,
+               uint32_t rows) const;
+  uint16_t NextFree(const std::byte* chunk, uint32_t row) const;
+  void SetNextFree(std::byte* chunk, uint32_t row, uint16_t next) const;
+
+  const RowShape shape_;
+  const uint32_t number_bits_;
+  const uint32_t number_mask_;
+  const uint32_t row_bits_;  // log2 of the rows of a full chunk
+  const uint32_t row_mask_;
+  const uint32_t first_rows_;                   // of a bin's first chunk while it is small
+  std::vector<std::byte* const*> directories_;  // by bin: the data of its directory
+  std::vector<Bin> bins_;
+  Arena arena_;
+  uint64_t live_ = 0;
 };
 
 }  // namespace emporium::ps

@@ -1,102 +1,70 @@
 #include "ps/table.h"
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 #include <utility>
 
 #include "proto/check.h"
-#include "ps/index.h"
-#include "ps/initializer.h"
-#include "ps/optimizer.h"
-#include "ps/popularity.h"
-#include "runtime/route.h"
+#include "ps/row_pass.h"
+#include "ps/table_impl.h"
 
 namespace emporium::ps {
 namespace {
 
-// Rows asked for ahead of the one in work.
-constexpr size_t kReadAhead = 12;
-constexpr size_t kUpdateAhead = 8;
-
 RowLayout LayoutOf(const TableSettings& settings, const Optimizer& optimizer) {
-  return {settings.dim, optimizer.StateFloats(settings.dim), settings.popularity};
+  RowLayout layout;
+  layout.element = settings.element_type;
+  layout.dim = settings.dim;
+  layout.state = optimizer.StateFloats(settings.dim);
+  layout.last_step = settings.popularity;
+  layout.updates = optimizer.CountsUpdates();
+  layout.popularity_bytes = settings.popularity ? settings.popularity_bytes : 0;
+  return layout;
 }
 
 }  // namespace
 
-class Table::Impl {
- public:
-  Impl(const TableSettings& table_settings, uint32_t partition_count,
-       const std::vector<PartitionId>& owned_partitions)
-      : settings(table_settings),
-        partitions(partition_count),
-        owned(partition_count),
-        optimizer(MakeOptimizer(settings.optimizer).value()),
-        initializer(Initializer::Make(settings.initializer, settings.seed).value()),
-        decay(settings.half_life_steps),
-        layout(LayoutOf(settings, *optimizer)),
-        cell_bytes(CellBytes(layout)),
-        index(partition_count),
-        slabs(cell_bytes) {
-    EMPORIUM_CHECK(settings.dim > 0, "a table needs a dimension");
-    for (PartitionId partition : owned_partitions) {
-      EMPORIUM_CHECK(partition.value() < partitions, "an owned partition must exist");
-      owned[partition.value()] = true;
-    }
+Table::Impl::Impl(const TableSettings& table_settings, uint32_t partition_count,
+                  const std::vector<PartitionId>& owned)
+    : settings(table_settings),
+      partitions(partition_count),
+      optimizer(MakeOptimizer(settings.optimizer).value()),
+      initializer(Initializer::Make(settings.initializer, settings.seed).value()),
+      decay(settings.half_life_steps),
+      code(settings.popularity_bytes),
+      index(partition_count, owned, settings.seed, BestIndexFind()),
+      slabs(LayoutOf(settings, *optimizer), std::max(index.bins(), 1u), index.number_bits()) {}
+
+Slot Table::Impl::Occupy(uint64_t key) {
+  EMPORIUM_CHECK(index.Owns(key), "a row belongs to a partition that the shard owns");
+  const Slot slot = slabs.Allocate(index.Bin(key));
+  index.Insert(key, slot);
+  return slot;
+}
+
+void Table::Impl::InitTail(std::span<const float> weights, std::byte* tail) const {
+  std::memset(tail, 0, shape().tail_bytes());
+  if (layout().state == 0) return;
+  if (shape().state_in_place()) {
+    optimizer->InitState(weights, {reinterpret_cast<float*>(tail), layout().state});
+    return;
   }
+  std::vector<float> state(layout().state);
+  optimizer->InitState(weights, state);
+  std::memcpy(tail, state.data(), state.size() * sizeof(float));
+}
 
-  bool Owns(uint64_t key) const { return owned[runtime::PartitionOf(key, partitions).value()]; }
+void Table::Impl::FillRaw(uint64_t key, std::span<float> weights, std::byte* raw) const {
+  initializer.Fill(key, weights);
+  EncodeNearest(layout().element, weights.data(), layout().dim, raw);
+}
 
-  // Makes an empty cell the row of `key`: everything but weights and optimizer state.
-  void Occupy(Slot slot, uint64_t key) {
-    EMPORIUM_CHECK(Owns(key), "a row belongs to a partition that the shard owns");
-    HeaderOf(slabs.At(slot)) = RowHeader{key, 0, 0};
-  }
-
-  // The row of a key that has none yet.
-  std::byte* Create(uint64_t key) {
-    const Slot slot = slabs.Allocate();
-    Occupy(slot, key);
-    index.FindOrInsert(key, slot);
-    return slabs.At(slot);
-  }
-
-  // The cell of a key, or nullptr.
-  std::byte* Lookup(uint64_t key) {
-    Slot slot = kNoSlot;
-    index.Find({&key, 1}, {&slot, 1});
-    return slot == kNoSlot ? nullptr : slabs.At(slot);
-  }
-
-  float PopularityAt(const std::byte* cell, uint32_t step) const {
-    const double now = PopularityOf(cell, layout) * decay.Factor(HeaderOf(cell).last_step, step);
-    return static_cast<float>(now);
-  }
-
-  RowView View(const std::byte* cell) const {
-    const RowHeader& header = HeaderOf(cell);
-    RowView row;
-    row.key = header.key;
-    row.weights = WeightsOf(cell, layout);
-    row.state = StateOf(cell, layout);
-    row.popularity = layout.popularity ? PopularityOf(cell, layout) : 0;
-    row.last_step = header.last_step;
-    row.updates = header.updates;
-    return row;
-  }
-
-  const TableSettings settings;
-  const uint32_t partitions;
-  std::vector<bool> owned;  // by partition
-  const std::unique_ptr<Optimizer> optimizer;
-  const Initializer initializer;
-  const Decay decay;
-  const RowLayout layout;
-  const uint32_t cell_bytes;
-  Index index;
-  Slabs slabs;
-  Total total;
-};
+void Table::Impl::MakeInitial(uint64_t key, const RowRef& row, std::span<float> weights) const {
+  FillRaw(key, weights, row.weights);
+  // The optimizer sees the weights that the row has.
+  if (!fp32()) Decode(layout().element, row.weights, layout().dim, weights.data());
+  InitTail(weights, row.tail);
+}
 
 Table::Table(const TableSettings& settings, uint32_t partitions,
              const std::vector<PartitionId>& owned)
@@ -105,10 +73,11 @@ Table::Table(const TableSettings& settings, uint32_t partitions,
 Table::~Table() = default;
 
 const TableSettings& Table::settings() const { return impl_->settings; }
-const RowLayout& Table::layout() const { return impl_->layout; }
+const RowLayout& Table::layout() const { return impl_->layout(); }
+uint32_t Table::weight_bytes() const { return impl_->shape().weight_bytes(); }
 uint64_t Table::rows() const { return impl_->index.size(); }
-uint64_t Table::bytes() const { return impl_->index.bytes() + impl_->slabs.bytes(); }
-bool Table::Owns(uint64_t key) const { return impl_->Owns(key); }
+uint64_t Table::bytes() const { return impl_->index.resident() + impl_->slabs.resident(); }
+bool Table::Owns(uint64_t key) const { return impl_->index.Owns(key); }
 
 void Table::Find(std::span<const uint64_t> keys, std::span<Slot> slots) const {
   impl_->index.Find(keys, slots);
@@ -117,117 +86,131 @@ void Table::Find(std::span<const uint64_t> keys, std::span<Slot> slots) const {
 void Table::FindOrCreate(std::span<const uint64_t> keys, std::span<Slot> slots) {
   Impl& t = *impl_;
   t.index.Find(keys, slots);
-  Slot spare = kNoSlot;
+  t.scratch.resize(std::max<size_t>(t.scratch.size(), t.layout().dim));
   for (size_t i = 0; i < keys.size(); ++i) {
     if (slots[i] != kNoSlot) continue;
-    if (spare == kNoSlot) spare = t.slabs.Allocate();
-    slots[i] = t.index.FindOrInsert(keys[i], spare);
-    if (slots[i] != spare) continue;  // the same key was made a moment ago
-    spare = kNoSlot;
-    t.Occupy(slots[i], keys[i]);
-    std::byte* cell = t.slabs.At(slots[i]);
-    t.initializer.Fill(keys[i], WeightsOf(cell, t.layout));
-    t.optimizer->InitState(WeightsOf(cell, t.layout), StateOf(cell, t.layout));
+    slots[i] = t.index.Find(keys[i]);  // the same key may have been made a moment ago
+    if (slots[i] != kNoSlot) continue;
+    slots[i] = t.Occupy(keys[i]);
+    t.MakeInitial(keys[i], t.slabs.At(slots[i]), std::span(t.scratch).first(t.layout().dim));
   }
-  if (spare != kNoSlot) t.slabs.Free(spare);
 }
 
 void Table::Read(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
                  std::span<float> weights, std::span<float> popularity) const {
   const Impl& t = *impl_;
-  const size_t dim = t.layout.dim;
-  EMPORIUM_CHECK(keys.size() == slots.size() && weights.size() == keys.size() * dim,
+  const size_t dim = t.layout().dim;
+  EMPORIUM_CHECK(weights.size() == keys.size() * dim, "room for the weights of every key");
+  if (t.fp32()) {
+    ReadRaw(keys, slots, step, std::as_writable_bytes(weights), popularity);
+    return;
+  }
+  std::vector<std::byte> raw(keys.size() * t.shape().weight_bytes());
+  ReadRaw(keys, slots, step, raw, popularity);
+  DecodeRows(t.layout().element, raw.data(), keys.size(), t.layout().dim, weights.data());
+}
+
+void Table::ReadRaw(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
+                    std::span<std::byte> rows, std::span<float> popularity) const {
+  const Impl& t = *impl_;
+  const size_t bytes = t.shape().weight_bytes();
+  EMPORIUM_CHECK(keys.size() == slots.size() && rows.size() == keys.size() * bytes,
                  "room for the weights of every key");
   EMPORIUM_CHECK(popularity.empty() || popularity.size() == keys.size(), "one count per key");
-  const bool counts = !popularity.empty() && t.layout.popularity;
-  // The popularity lies behind the optimizer's state.
-  const size_t wanted = counts ? t.cell_bytes : sizeof(RowHeader) + dim * sizeof(float);
-  for (size_t i = 0; i < std::min(kReadAhead, slots.size()); ++i) {
-    if (slots[i] != kNoSlot) PrefetchCell<false>(t.slabs.At(slots[i]), wanted);
+  std::byte* const out = rows.data();
+  if (popularity.empty() || t.layout().popularity_bytes == 0) {
+    CopyWeights(t.slabs, slots, out);
+    std::fill(popularity.begin(), popularity.end(), 0.0f);
+  } else {
+    ForRows<true>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
+      CopyRowBytes(row.weights, bytes, out + i * bytes);
+      popularity[i] = t.PopularityAt(row.tail, step);
+    });
   }
+  std::vector<float> initial;
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (i + kReadAhead < slots.size() && slots[i + kReadAhead] != kNoSlot) {
-      PrefetchCell<false>(t.slabs.At(slots[i + kReadAhead]), wanted);
-    }
-    const std::span<float> out = weights.subspan(i * dim, dim);
-    if (slots[i] == kNoSlot) {
-      t.initializer.Fill(keys[i], out);
-      if (!popularity.empty()) popularity[i] = 0;
-      continue;
-    }
-    const std::byte* cell = t.slabs.At(slots[i]);
-    CopyFloats(FloatsOf(cell), dim, out.data());
-    if (!popularity.empty()) popularity[i] = counts ? t.PopularityAt(cell, step) : 0;
+    if (slots[i] != kNoSlot) continue;
+    initial.resize(t.layout().dim);
+    t.FillRaw(keys[i], initial, out + i * bytes);
+    if (!popularity.empty()) popularity[i] = 0;
   }
 }
 
 std::span<const float> Table::Weights(Slot slot) const {
-  return WeightsOf(std::as_const(impl_->slabs).At(slot), impl_->layout);
-}
-
-uint64_t Table::Key(Slot slot) const { return HeaderOf(std::as_const(impl_->slabs).At(slot)).key; }
-
-void Table::UpdateAndKeep(std::span<const Slot> slots, std::span<const float> gradients,
-                          std::span<const float> counts, uint32_t step, float learning_rate_factor,
-                          std::span<float> weights, std::span<float> popularity) {
-  Impl& t = *impl_;
-  const size_t dim = t.layout.dim;
-  EMPORIUM_CHECK(weights.empty() || weights.size() == gradients.size(), "room for every row");
-  EMPORIUM_CHECK(popularity.empty() || (t.layout.popularity && popularity.size() == slots.size()),
-                 "room for every row's popularity");
-  EMPORIUM_CHECK(gradients.size() == slots.size() * dim, "one gradient per slot");
-  EMPORIUM_CHECK(counts.empty() || counts.size() == slots.size(), "one count per slot");
-  for (size_t i = 0; i < std::min(kUpdateAhead, slots.size()); ++i) {
-    PrefetchCell<true>(t.slabs.At(slots[i]), t.cell_bytes);
-  }
-  for (size_t i = 0; i < slots.size(); ++i) {
-    if (i + kUpdateAhead < slots.size()) {
-      PrefetchCell<true>(t.slabs.At(slots[i + kUpdateAhead]), t.cell_bytes);
-    }
-    std::byte* cell = t.slabs.At(slots[i]);
-    RowHeader& header = HeaderOf(cell);
-    if (!weights.empty()) CopyFloats(FloatsOf(cell), dim, weights.data() + i * dim);
-    if (!popularity.empty()) popularity[i] = t.PopularityAt(cell, step - 1);
-    if (t.layout.popularity) {
-      const float added = counts.empty() ? 0 : counts[i];
-      PopularityOf(cell, t.layout) = t.PopularityAt(cell, step) + added;
-    }
-    header.last_step = step;
-    ++header.updates;
-    t.optimizer->Apply(WeightsOf(cell, t.layout), StateOf(cell, t.layout),
-                       gradients.subspan(i * dim, dim), header.updates, learning_rate_factor);
-  }
+  EMPORIUM_CHECK(impl_->fp32(), "weights that are floats where they lie");
+  const auto row = std::as_const(impl_->slabs).At(slot);
+  return {reinterpret_cast<const float*>(row.weights), impl_->layout().dim};
 }
 
 void Table::Assign(uint64_t key, std::span<const float> weights) {
   Impl& t = *impl_;
-  EMPORIUM_CHECK(weights.size() == t.layout.dim, "as many weights as the table has");
-  if (t.Lookup(key) != nullptr) return;
-  std::byte* cell = t.Create(key);
-  std::copy(weights.begin(), weights.end(), FloatsOf(cell));
-  t.optimizer->InitState(WeightsOf(cell, t.layout), StateOf(cell, t.layout));
+  EMPORIUM_CHECK(weights.size() == t.layout().dim, "as many weights as the table has");
+  if (t.index.Find(key) != kNoSlot) return;
+  const RowRef row = t.slabs.At(t.Occupy(key));
+  EncodeNearest(t.layout().element, weights.data(), t.layout().dim, row.weights);
+  if (t.fp32()) return t.InitTail(weights, row.tail);
+  std::vector<float> rounded(weights.size());
+  Decode(t.layout().element, row.weights, t.layout().dim, rounded.data());
+  t.InitTail(rounded, row.tail);
 }
 
 Status Table::Restore(const RowView& row) {
   Impl& t = *impl_;
   const std::string where = "table " + t.settings.name + ", key " + std::to_string(row.key) + ": ";
-  if (row.weights.size() != t.layout.dim || row.state.size() != t.layout.state) {
+  if (row.weights.size() != t.layout().dim || row.state.size() != t.layout().state) {
     return DataLoss(where + "the checkpoint's row has " + std::to_string(row.weights.size()) +
                     " weights and " + std::to_string(row.state.size()) + " state floats, not " +
-                    std::to_string(t.layout.dim) + " and " + std::to_string(t.layout.state) +
+                    std::to_string(t.layout().dim) + " and " + std::to_string(t.layout().state) +
                     "; restore the job that wrote it");
   }
-  if (!t.Owns(row.key)) {
+  if (!t.index.Owns(row.key)) {
     return DataLoss(where + "the key does not belong to the partition that it is stored under; " +
                     "restore an older checkpoint");
   }
-  std::byte* cell = t.Lookup(row.key);
-  if (cell == nullptr) cell = t.Create(row.key);
-  HeaderOf(cell) = RowHeader{row.key, row.last_step, row.updates};
-  std::copy(row.weights.begin(), row.weights.end(), WeightsOf(cell, t.layout).begin());
-  std::copy(row.state.begin(), row.state.end(), StateOf(cell, t.layout).begin());
-  if (t.layout.popularity) PopularityOf(cell, t.layout) = row.popularity;
+  Slot slot = t.index.Find(row.key);
+  if (slot == kNoSlot) slot = t.Occupy(row.key);
+  const RowRef to = t.slabs.At(slot);
+  std::memset(to.tail, 0, t.shape().tail_bytes());
+  if (row.raw.size() == t.shape().weight_bytes()) {
+    CopyRowBytes(row.raw.data(), row.raw.size(), to.weights);
+  } else {
+    EncodeNearest(t.layout().element, row.weights.data(), t.layout().dim, to.weights);
+  }
+  std::memcpy(to.tail, row.state.data(), row.state.size_bytes());
+  t.shape().SetLastStep(to.tail, row.last_step);
+  t.shape().SetUpdates(to.tail, row.updates);
+  if (t.layout().popularity_bytes > 0) {
+    t.code.Encode(row.popularity, PopularityBits(t.settings.seed, row.key, row.last_step),
+                  t.shape().Popularity(to.tail));
+  }
   return Status::Ok();
+}
+
+uint64_t Table::Erase(std::span<const uint64_t> keys) {
+  Impl& t = *impl_;
+  uint64_t erased = 0;
+  for (const uint64_t key : keys) {
+    const Slot slot = t.index.Erase(key);
+    if (slot == kNoSlot) continue;
+    t.slabs.Free(slot);
+    ++erased;
+  }
+  return erased;
+}
+
+void Table::CompactPartition(PartitionId partition) {
+  Impl& t = *impl_;
+  const Index::Bins bins = t.index.BinsOf(partition);
+  std::vector<Slot> slots;
+  for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
+    std::vector<Index::Entry> entries = t.index.List(bin);
+    slots.clear();
+    slots.reserve(entries.size());
+    for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+    t.slabs.Compact(bin, slots);
+    for (size_t i = 0; i < entries.size(); ++i) entries[i].slot = slots[i];
+    t.index.Rebuild(bin, entries);
+  }
 }
 
 double Table::popularity_total(uint32_t step) const {
@@ -245,15 +228,32 @@ void Table::RestoreTotal(Total total) { impl_->total = total; }
 void Table::ForEachRow(PartitionId partition,
                        const std::function<void(const RowView&)>& visit) const {
   const Impl& t = *impl_;
-  std::vector<Index::Entry> entries = t.index.List(partition);
+  std::vector<Index::Entry> entries;
+  const Index::Bins bins = t.index.BinsOf(partition);
+  for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
+    const std::vector<Index::Entry> more = t.index.List(bin);
+    entries.insert(entries.end(), more.begin(), more.end());
+  }
   std::sort(entries.begin(), entries.end(),
             [](const Index::Entry& a, const Index::Entry& b) { return a.key < b.key; });
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (i + kReadAhead < entries.size()) {
-      PrefetchCell<false>(t.slabs.At(entries[i + kReadAhead].slot), t.cell_bytes);
-    }
-    visit(t.View(t.slabs.At(entries[i].slot)));
-  }
+  std::vector<Slot> slots;
+  slots.reserve(entries.size());
+  for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+  std::vector<float> weights(t.layout().dim);
+  std::vector<float> state(t.layout().state);
+  RowView view;
+  view.weights = weights;
+  view.state = state;
+  ForRows<true>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
+    view.key = entries[i].key;
+    view.raw = {row.weights, t.shape().weight_bytes()};
+    Decode(t.layout().element, row.weights, t.layout().dim, weights.data());
+    std::memcpy(state.data(), RowShape::State(row.tail), state.size() * sizeof(float));
+    view.last_step = t.shape().LastStep(row.tail);
+    view.popularity = t.PopularityAt(row.tail, view.last_step);
+    view.updates = t.shape().Updates(row.tail);
+    visit(view);
+  });
 }
 
 void Table::Clear() {

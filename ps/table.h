@@ -1,6 +1,6 @@
 // One table of one shard: key -> row, for the partitions that the shard owns. Rows hold weights,
-// optimizer state, popularity and the step of the last touch; they lie in slabs, apart from the
-// index that finds them.
+// optimizer state and what else the layout (ps/row.h) asks for; they lie in slabs, apart from the
+// index that finds them and knows their keys.
 //
 // Belongs to the shard's thread; no locks. Invariants:
 //  1. A key has one row or none; reading never makes a row.
@@ -8,6 +8,7 @@
 //     InitialValue(seed, table, key): never a matter of arrival order.
 //  3. The state after a sequence of updates is a function of that sequence of (key, gradient sum,
 //     count, step) alone: not of the order of keys within an update, nor of slots or growth.
+//  4. A slot is valid until its key is erased or its partition compacted.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,8 @@ struct RowView {
   float popularity = 0;    // as of last_step
   uint32_t last_step = 0;  // global step (monotonic over the stages) of the last update
   uint32_t updates = 0;    // how many updates the row has had
+  // The weights as they lie, in the table's element type. Empty: made anew of `weights`.
+  std::span<const std::byte> raw = {};
 };
 
 // The settings of a table, as the shard has worked them out of the job: an embedding table or a
@@ -41,11 +44,13 @@ struct TableSettings {
   TableId id;
   std::string name;
   uint32_t dim = 0;
+  spec::ElementType element_type = spec::FP32;
   uint64_t seed = 0;  // of initial values: made of the job's seed and the name
   spec::Optimizer optimizer;
   spec::Initializer initializer;
   bool popularity = false;
-  double half_life_steps = 0;  // 0: no decay
+  uint32_t popularity_bytes = 4;  // of a row, where it is kept: 1 to 4
+  double half_life_steps = 0;     // 0: no decay
 };
 
 class Table {
@@ -58,8 +63,9 @@ class Table {
 
   const TableSettings& settings() const;
   const RowLayout& layout() const;
+  uint32_t weight_bytes() const;  // of a row, in the table's element type
   uint64_t rows() const;
-  uint64_t bytes() const;  // of rows and index
+  uint64_t bytes() const;  // of memory that rows and index have from the kernel
   // Whether the key lies in one of the table's partitions. Only such keys may be given a row; a
   // peer's keys are to be asked about first.
   bool Owns(uint64_t key) const;
@@ -74,27 +80,58 @@ class Table {
   // column.
   void Read(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
             std::span<float> weights, std::span<float> popularity) const;
+  // The same with weights [keys, weight_bytes] in the table's element type.
+  void ReadRaw(std::span<const uint64_t> keys, std::span<const Slot> slots, uint32_t step,
+               std::span<std::byte> rows, std::span<float> popularity) const;
+  // Of an FP32 table.
   std::span<const float> Weights(Slot slot) const;
-  uint64_t Key(Slot slot) const;
 
-  // One optimizer update of each slot (distinct slots), with summed gradients [slots, dim] and
-  // added counts [slots] (or empty; of no effect without a popularity column). `step` is the global
-  // step; `learning_rate_factor` multiplies the optimizer's own rate.
+  // One optimizer update of each slot (distinct slots).
+  struct UpdateBatch {
+    // Of the slots; needed where numbers are rounded at random, so by tables that are not FP32 and
+    // for popularity in less than 4 bytes.
+    std::span<const uint64_t> keys;
+    std::span<const Slot> slots;
+    std::span<const float> gradients;  // [slots, dim], summed
+    // Sightings to add [slots], or empty; of no effect without a popularity column.
+    std::span<const float> counts;
+    uint32_t step = 0;               // the global step
+    float learning_rate_factor = 1;  // multiplies the optimizer's own rate
+    // What the rows were before, as ReadRaw gives it for `step` - 1; or empty. A row is fetched
+    // from memory once for both.
+    std::span<std::byte> kept_rows;    // [slots, weight_bytes]
+    std::span<float> kept_popularity;  // [slots]
+  };
+  void Apply(const UpdateBatch& batch);
+  // The same for tables that need no keys. `weights` receives what the rows were before.
   void Update(std::span<const Slot> slots, std::span<const float> gradients,
               std::span<const float> counts, uint32_t step, float learning_rate_factor) {
     UpdateAndKeep(slots, gradients, counts, step, learning_rate_factor, {}, {});
   }
-  // The same; `weights` [slots, dim] receives what the rows were before, `popularity` ([slots] or
-  // empty) theirs as of `step` - 1. A row is fetched from memory once for both.
   void UpdateAndKeep(std::span<const Slot> slots, std::span<const float> gradients,
                      std::span<const float> counts, uint32_t step, float learning_rate_factor,
-                     std::span<float> weights, std::span<float> popularity);
+                     std::span<float> weights, std::span<float> popularity) {
+    Apply({.keys = {},
+           .slots = slots,
+           .gradients = gradients,
+           .counts = counts,
+           .step = step,
+           .learning_rate_factor = learning_rate_factor,
+           .kept_rows = std::as_writable_bytes(weights),
+           .kept_popularity = popularity});
+  }
 
   // Sets the weights of a key that has no row yet; a row that exists is left alone.
   void Assign(uint64_t key, std::span<const float> weights);
   // Sets a whole row, as a checkpoint read it. DataLoss when the sizes do not fit the layout or the
   // key is not the table's.
   Status Restore(const RowView& row);
+
+  // Takes rows out; keys without one are passed over. The number of rows that were there.
+  uint64_t Erase(std::span<const uint64_t> keys);
+  // Puts the rows of a partition close together and gives back what they leave free: worth it when
+  // many were erased. Slots of the partition change.
+  void CompactPartition(PartitionId partition);
 
   // Decayed number of positive sightings over the whole table (all shards have the same value):
   // total <- total * decay + added, once per applied step.
@@ -115,6 +152,7 @@ class Table {
 
  private:
   class Impl;
+  class Updater;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,144 @@
+#include "ps/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "proto/check.h"
+
+namespace emporium::ps {
+namespace {
+
+size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// Free pages that are kept: this share of the bytes in use, and a few more.
+constexpr size_t kKeptShare = 16;
+constexpr size_t kKeptBytes = 2 * Arena::kHugePage;
+
+}  // namespace
+
+std::byte* Arena::Allocate(size_t bytes) {
+  bytes = RoundUp(bytes, kLine);
+  EMPORIUM_CHECK(bytes > 0, "a block has a size");
+  auto best = by_size_.lower_bound({bytes, nullptr});
+  if (best == by_size_.end()) {
+    AddExtent(bytes);
+    best = by_size_.lower_bound({bytes, nullptr});
+  }
+  const auto hole = holes_.find(best->second);
+  std::byte* const begin = hole->first;
+  const size_t rest = hole->second - bytes;
+  RemoveHole(hole);
+  if (rest > 0) AddHole(begin + bytes, rest);
+  Touch(begin, bytes);
+  used_ += bytes;
+  return begin;
+}
+
+void Arena::Free(std::byte* block, size_t bytes) {
+  bytes = RoundUp(bytes, kLine);
+  EMPORIUM_CHECK(bytes > 0 && bytes <= used_, "a block that was handed out");
+  used_ -= bytes;
+  const Extent& extent = ExtentOf(block);
+  std::byte* begin = block;
+  std::byte* end = block + bytes;
+  auto next = holes_.lower_bound(block);
+  EMPORIUM_CHECK(next == holes_.end() || next->first >= end, "a block is freed once");
+  if (next != holes_.begin()) {
+    const auto before = std::prev(next);
+    std::byte* const before_end = before->first + before->second;
+    EMPORIUM_CHECK(before_end <= block, "a block is freed once");
+    if (before_end == begin && before->first >= extent.begin) {
+      begin = before->first;
+      RemoveHole(before);
+    }
+  }
+  if (next != holes_.end() && next->first == end && end < extent.begin + extent.bytes) {
+    end = next->first + next->second;
+    RemoveHole(next);
+  }
+  AddHole(begin, static_cast<size_t>(end - begin));
+  if (resident_ - used_ > used_ / kKeptShare + kKeptBytes) {
+    Return(begin, static_cast<size_t>(end - begin));
+  }
+}
+
+void Arena::Clear() {
+  for (const Extent& extent : extents_) munmap(extent.begin, extent.bytes);
+  extents_.clear();
+  holes_.clear();
+  by_size_.clear();
+  next_extent_ = kHugePage;
+  used_ = 0;
+  resident_ = 0;
+}
+
+void Arena::AddExtent(size_t at_least) {
+  const size_t bytes = RoundUp(std::max(at_least, next_extent_), kHugePage);
+  // Room for a start on a huge page; what is too much is given back at once.
+  void* const mapped = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  EMPORIUM_CHECK(mapped != MAP_FAILED, "the kernel has memory for a table's rows");
+  auto* const base = static_cast<std::byte*>(mapped);
+  const size_t before =
+      RoundUp(reinterpret_cast<uintptr_t>(base), kHugePage) - reinterpret_cast<uintptr_t>(base);
+  if (before > 0) munmap(base, before);
+  if (before < kHugePage) munmap(base + before + bytes, kHugePage - before);
+  Extent extent;
+  extent.begin = base + before;
+  extent.bytes = bytes;
+  extent.page = extents_.empty() ? kSmallPage : kHugePage;
+  extent.touched.resize(bytes / extent.page);
+  // A kernel without huge pages says so; the memory is good all the same.
+  madvise(extent.begin, bytes, extents_.empty() ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+  if (!extents_.empty()) next_extent_ = std::min(2 * next_extent_, kLargestExtent);
+  AddHole(extent.begin, bytes);
+  const auto at =
+      std::lower_bound(extents_.begin(), extents_.end(), extent.begin,
+                       [](const Extent& a, const std::byte* address) { return a.begin < address; });
+  extents_.insert(at, std::move(extent));
+}
+
+Arena::Extent& Arena::ExtentOf(std::byte* address) {
+  const auto after = std::upper_bound(
+      extents_.begin(), extents_.end(), address,
+      [](const std::byte* wanted, const Extent& extent) { return wanted < extent.begin; });
+  EMPORIUM_CHECK(after != extents_.begin(), "an address of this arena");
+  return *std::prev(after);
+}
+
+void Arena::AddHole(std::byte* begin, size_t bytes) {
+  holes_.emplace(begin, bytes);
+  by_size_.emplace(bytes, begin);
+}
+
+void Arena::RemoveHole(Holes::iterator hole) {
+  by_size_.erase({hole->second, hole->first});
+  holes_.erase(hole);
+}
+
+void Arena::Touch(std::byte* begin, size_t bytes) {
+  Extent& extent = ExtentOf(begin);
+  const auto offset = static_cast<size_t>(begin - extent.begin);
+  for (size_t p = offset / extent.page; p * extent.page < offset + bytes; ++p) {
+    if (extent.touched[p]) continue;
+    extent.touched[p] = true;
+    resident_ += extent.page;
+  }
+}
+
+void Arena::Return(std::byte* begin, size_t bytes) {
+  Extent& extent = ExtentOf(begin);
+  const auto offset = static_cast<size_t>(begin - extent.begin);
+  const size_t first = RoundUp(offset, extent.page) / extent.page;
+  const size_t end = (offset + bytes) / extent.page;
+  for (size_t p = first; p < end; ++p) {
+    if (!extent.touched[p]) continue;
+    madvise(extent.begin + p * extent.page, extent.page, MADV_DONTNEED);
+    extent.touched[p] = false;
+    resident_ -= extent.page;
+  }
+}
+
+}  // namespace emporium::ps

@@ -1,0 +1,70 @@
+// Memory for rows and index, taken from the kernel in extents and handed out in blocks of any size.
+//
+// Belongs to its table's thread; no locks. Invariants:
+//  1. Blocks start on a cache line and are a whole number of lines; what they hold at first is
+//     undefined.
+//  2. Extents start on a huge page. The first one asks for small pages, so that a table of a few
+//     rows costs a few of them; the others ask for huge pages.
+//  3. Free space next to free space is one hole; the smallest hole that fits is used first.
+//  4. Pages without a block go back to the kernel once free pages are more than a fixed share of
+//     those in use (which keeps growth from giving back what it takes again at once).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace emporium::ps {
+
+class Arena {
+ public:
+  static constexpr size_t kLine = 64;
+  static constexpr size_t kHugePage = size_t{2} << 20;
+
+  Arena() = default;
+  ~Arena() { Clear(); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // Rounds up to whole lines. Memory that the kernel does not have ends the process.
+  std::byte* Allocate(size_t bytes);
+  // A block that Allocate(bytes) returned.
+  void Free(std::byte* block, size_t bytes);
+  // Gives everything back.
+  void Clear();
+
+  uint64_t used() const { return used_; }          // bytes of blocks
+  uint64_t resident() const { return resident_; }  // bytes of pages that the kernel has given
+
+ private:
+  static constexpr size_t kSmallPage = 4096;
+  static constexpr size_t kLargestExtent = size_t{256} << 20;
+
+  struct Extent {
+    std::byte* begin = nullptr;
+    size_t bytes = 0;
+    size_t page = kHugePage;
+    std::vector<bool> touched;  // by page
+  };
+  using Holes = std::map<std::byte*, size_t>;
+
+  void AddExtent(size_t at_least);
+  Extent& ExtentOf(std::byte* address);
+  void AddHole(std::byte* begin, size_t bytes);
+  void RemoveHole(Holes::iterator hole);
+  void Touch(std::byte* begin, size_t bytes);
+  // Gives the whole pages of a hole back to the kernel.
+  void Return(std::byte* begin, size_t bytes);
+
+  std::vector<Extent> extents_;  // by address
+  size_t next_extent_ = kHugePage;
+  Holes holes_;                                      // by address
+  std::set<std::pair<size_t, std::byte*>> by_size_;  // the same holes
+  uint64_t used_ = 0;
+  uint64_t resident_ = 0;
+};
+
+}  // namespace emporium::ps

@@ -1,0 +1,32 @@
+#include "ps/row_pass.h"
+
+namespace emporium::ps {
+namespace {
+
+// With a width that the compiler knows a copy is a few moves.
+template <size_t kBytes>
+void CopyFixed(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
+  ForRows<false>(slabs, slots, [to](size_t i, const Slabs::ConstRowRef& row) {
+    std::memcpy(to + i * kBytes, row.weights, kBytes);
+  });
+}
+
+}  // namespace
+
+void CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
+  const size_t bytes = slabs.shape().weight_bytes();
+  switch (bytes) {
+    case 32:
+      return CopyFixed<32>(slabs, slots, to);
+    case 64:
+      return CopyFixed<64>(slabs, slots, to);
+    case 128:
+      return CopyFixed<128>(slabs, slots, to);
+    default:
+      ForRows<false>(slabs, slots, [to, bytes](size_t i, const Slabs::ConstRowRef& row) {
+        CopyRowBytes(row.weights, bytes, to + i * bytes);
+      });
+  }
+}
+
+}  // namespace emporium::ps

@@ -1,0 +1,143 @@
+// Updates of many rows: in blocks, so that one call of the optimizer serves a block while the rows
+// of the blocks behind it are fetched.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "proto/check.h"
+#include "ps/row_pass.h"
+#include "ps/table_impl.h"
+
+namespace emporium::ps {
+namespace {
+
+constexpr size_t kBlock = 16;
+constexpr size_t kBlocksAhead = 2;
+constexpr size_t kRing = kBlock * (kBlocksAhead + 1);
+
+}  // namespace
+
+// One call of Apply.
+class Table::Updater {
+ public:
+  Updater(Table::Impl& table, const UpdateBatch& batch)
+      : t_(table),
+        batch_(batch),
+        shape_(table.shape()),
+        layout_(table.layout()),
+        weights_in_place_(table.fp32()),
+        state_in_place_(shape_.state_in_place()) {
+    const size_t weights = weights_in_place_ ? 0 : kBlock * layout_.dim;
+    const size_t state = state_in_place_ ? 0 : kBlock * layout_.state;
+    t_.scratch.resize(std::max(t_.scratch.size(), weights + state));
+    for (size_t i = 0; i < kBlock; ++i) {
+      weights_[i] = t_.scratch.data() + (weights_in_place_ ? 0 : i * layout_.dim);
+      state_[i] = t_.scratch.data() + weights + (state_in_place_ ? 0 : i * layout_.state);
+    }
+  }
+
+  void Run() {
+    const size_t count = batch_.slots.size();
+    for (size_t i = 0; i < std::min(count, kBlock * kBlocksAhead); ++i) Ask(i);
+    for (size_t begin = 0; begin < count; begin += kBlock) {
+      const size_t end = std::min(begin + kBlock, count);
+      const size_t asked = begin + kBlock * kBlocksAhead;
+      for (size_t i = asked; i < std::min(asked + kBlock, count); ++i) Ask(i);
+      for (size_t i = begin; i < end; ++i) Begin(i, i - begin);
+      t_.optimizer->ApplyRows({.rows = end - begin,
+                               .dim = layout_.dim,
+                               .weights = weights_.data(),
+                               .state = state_.data(),
+                               .gradients = batch_.gradients.data() + begin * layout_.dim,
+                               .updates = layout_.updates ? updates_.data() : nullptr,
+                               .learning_rate_factor = batch_.learning_rate_factor});
+      if (weights_in_place_ && (state_in_place_ || layout_.state == 0)) continue;
+      for (size_t i = begin; i < end; ++i) End(i, i - begin);
+    }
+  }
+
+ private:
+  void Ask(size_t i) {
+    const RowRef row = t_.slabs.At(batch_.slots[i]);
+    ring_[i % kRing] = row;
+    PrefetchLines(row.weights, shape_.weight_bytes());
+    PrefetchLines(row.tail, shape_.tail_bytes());
+  }
+
+  // What happens to row i before the optimizer sees it; it is number `at` of its block.
+  void Begin(size_t i, size_t at) {
+    const RowRef& row = ring_[i % kRing];
+    const size_t bytes = shape_.weight_bytes();
+    if (!batch_.kept_rows.empty()) {
+      CopyRowBytes(row.weights, bytes, batch_.kept_rows.data() + i * bytes);
+    }
+    if (layout_.popularity_bytes > 0) CountPopularity(i, row.tail);
+    shape_.SetLastStep(row.tail, batch_.step);
+    if (layout_.updates) {
+      updates_[at] = shape_.Updates(row.tail) + 1;
+      shape_.SetUpdates(row.tail, updates_[at]);
+    }
+    if (weights_in_place_) {
+      weights_[at] = reinterpret_cast<float*>(row.weights);
+    } else {
+      Decode(layout_.element, row.weights, layout_.dim, weights_[at]);
+    }
+    if (state_in_place_) {
+      state_[at] = reinterpret_cast<float*>(row.tail);
+    } else {
+      std::memcpy(state_[at], row.tail, layout_.state * sizeof(float));
+    }
+  }
+
+  void CountPopularity(size_t i, std::byte* tail) const {
+    if (!batch_.kept_popularity.empty()) {
+      batch_.kept_popularity[i] = t_.PopularityAt(tail, batch_.step - 1);
+    }
+    const float added = batch_.counts.empty() ? 0 : batch_.counts[i];
+    const float now = t_.PopularityAt(tail, batch_.step) + added;
+    const bool rounds = layout_.popularity_bytes < sizeof(float);
+    const uint32_t random =
+        rounds ? PopularityBits(t_.settings.seed, batch_.keys[i], batch_.step) : 0;
+    t_.code.Encode(now, random, shape_.Popularity(tail));
+  }
+
+  // Writes back what the optimizer did not see in its place.
+  void End(size_t i, size_t at) const {
+    const RowRef& row = ring_[i % kRing];
+    if (!weights_in_place_) {
+      Encode(layout_.element, weights_[at], layout_.dim,
+             RoundingSeedOf(t_.settings.seed, batch_.keys[i], batch_.step), row.weights);
+    }
+    if (!state_in_place_) std::memcpy(row.tail, state_[at], layout_.state * sizeof(float));
+  }
+
+  Table::Impl& t_;
+  const UpdateBatch& batch_;
+  const RowShape& shape_;
+  const RowLayout& layout_;
+  const bool weights_in_place_;
+  const bool state_in_place_;
+  std::array<RowRef, kRing> ring_;
+  std::array<float*, kBlock> weights_;
+  std::array<float*, kBlock> state_;
+  std::array<uint32_t, kBlock> updates_;
+};
+
+void Table::Apply(const UpdateBatch& batch) {
+  Impl& t = *impl_;
+  const size_t rows = batch.slots.size();
+  EMPORIUM_CHECK(batch.gradients.size() == rows * t.layout().dim, "one gradient per slot");
+  EMPORIUM_CHECK(batch.counts.empty() || batch.counts.size() == rows, "one count per slot");
+  EMPORIUM_CHECK(
+      batch.kept_rows.empty() || batch.kept_rows.size() == rows * t.shape().weight_bytes(),
+      "room for every row");
+  EMPORIUM_CHECK(batch.kept_popularity.empty() ||
+                     (t.settings.popularity && batch.kept_popularity.size() == rows),
+                 "room for every row's popularity");
+  const bool exact =
+      t.fp32() && (!t.settings.popularity || t.layout().popularity_bytes == sizeof(float));
+  EMPORIUM_CHECK(exact || batch.keys.size() == rows, "what rounds needs the keys");
+  Updater(t, batch).Run();
+}
+
+}  // namespace emporium::ps

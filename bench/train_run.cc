@@ -107,6 +107,7 @@ class GatedSource final : public worker::BatchSource {
   Result<worker::ItemBatch> Items(int64_t chunk, worker::AsOf as_of) const override {
     return inner_.Items(chunk, as_of);
   }
+  std::unique_ptr<worker::CounterCursor> Counters() const override { return inner_.Counters(); }
   int64_t UserChunks() const override { return inner_.UserChunks(); }
   Result<worker::PlannedBatch> Users(int64_t chunk, worker::AsOf as_of,
                                      std::vector<int32_t>* user_ids) const override {

@@ -83,6 +83,10 @@ class Model {
                              std::span<const float> log_counts, std::span<float> vectors) = 0;
   virtual Status UserVectors(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                              std::span<float> vectors) = 0;
+  // Models with counters: the popularity part alone, the last number of ItemVectors, from counters
+  // as of another time. `log_counts` [I, K]; logits [I].
+  virtual Status PopularityLogits(const DenseSet& dense, std::span<const float> log_counts,
+                                  std::span<float> logits) = 0;
 };
 
 // Builds the job's model. Everything that a model refuses is said here, before anything starts:

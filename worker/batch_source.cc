@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "worker/counter_cursor.h"
 #include "worker/dataset.h"
 #include "worker/pointwise_batches.h"
 #include "worker/retrieval_batches.h"
@@ -33,6 +34,10 @@ class RetrievalSource final : public BatchSource {
   int64_t ItemChunks() const override { return eval_->ItemChunks(); }
   Result<ItemBatch> Items(int64_t chunk, AsOf as_of) const override {
     return eval_->Items(chunk, as_of);
+  }
+  std::unique_ptr<CounterCursor> Counters() const override {
+    if (columns_->counters == nullptr) return nullptr;
+    return std::make_unique<CounterCursor>(*dataset_, *columns_->history, *columns_->counters);
   }
   int64_t UserChunks() const override { return eval_->UserChunks(); }
   Result<PlannedBatch> Users(int64_t chunk, AsOf as_of,
@@ -66,6 +71,7 @@ class PointwiseSource final : public BatchSource {
   }
   int64_t ItemChunks() const override { return 0; }
   Result<ItemBatch> Items(int64_t, AsOf) const override { return NoVectors(); }
+  std::unique_ptr<CounterCursor> Counters() const override { return nullptr; }
   int64_t UserChunks() const override { return 0; }
   Result<PlannedBatch> Users(int64_t, AsOf, std::vector<int32_t>*) const override {
     return NoVectors();

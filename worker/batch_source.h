@@ -47,6 +47,9 @@ struct StagePlan {
 struct EvalBatch {
   PlannedBatch planned;
   std::vector<int32_t> user;  // retrieval: user numbers [B]; the floors look their past up
+  // Leave-one-out of a model with counters: the time of each user's own sample, as of which its
+  // counters are taken [B]. Empty: as of the cut, which is the same for all.
+  std::vector<double> counter_time;
   // Retrieval, ragged by user [B + 1]: the items to be found and the items that are left out of
   // the ranking.
   std::vector<int32_t> target_offset;
@@ -62,7 +65,7 @@ struct EvalBatch {
 struct ItemBatch {
   PlannedBatch planned;  // planned.batch.items only
   int32_t first_item = 0;
-  std::vector<float> log_counts;  // [I, K] as of `reference`, empty when the model has no counters
+  std::vector<float> log_counts;  // [I, K] as of the wanted moment; empty: no counters
 };
 
 enum class EvalSplit : uint8_t { kTest, kValidation };
@@ -74,6 +77,7 @@ enum class AsOf : uint8_t {
   kNow,            // after the newest event: export
 };
 
+class CounterCursor;
 class Dataset;
 
 class BatchSource {
@@ -94,6 +98,10 @@ class BatchSource {
   // The whole catalogue, chunk by chunk, in order of item.
   virtual int64_t ItemChunks() const = 0;
   virtual Result<ItemBatch> Items(int64_t chunk, AsOf as_of) const = 0;
+
+  // The counters of the whole catalogue at one moment after another, for EvalBatch::counter_time;
+  // null when the model has none. The caller's own; refers to this.
+  virtual std::unique_ptr<CounterCursor> Counters() const = 0;
 
   // Users with a history, chunk by chunk, for export; ids are positions in dataset().users().
   virtual int64_t UserChunks() const = 0;

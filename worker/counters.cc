@@ -71,26 +71,32 @@ void ItemCounters::FillDecayed(Counter* counter) const {
   }
 }
 
-double ItemCounters::CountOf(const Counter& counter, int32_t item, double reference) const {
+int64_t ItemCounters::EventsOf(const Counter& counter, int32_t item, double reference) const {
   const Series& series = series_[static_cast<size_t>(counter.series)];
   const auto i = static_cast<size_t>(item);
   const double* begin = series.time.data() + series.offset[i];
   const double* end = series.time.data() + series.offset[i + 1];
   const double* before = std::lower_bound(begin, end, reference);
   if (counter.half_life == 0) {
-    return static_cast<double>(before -
-                               std::lower_bound(begin, before, reference - counter.window));
+    begin = std::lower_bound(begin, before, reference - counter.window);
   }
-  if (before == begin) {
-    return 0;
+  return before - begin;
+}
+
+double ItemCounters::CountOf(const Counter& counter, int32_t item, int64_t events,
+                             double reference) const {
+  if (counter.half_life == 0 || events == 0) {
+    return static_cast<double>(events);
   }
-  const auto last = static_cast<size_t>(before - series.time.data()) - 1;
+  const Series& series = series_[static_cast<size_t>(counter.series)];
+  const auto last = static_cast<size_t>(series.offset[static_cast<size_t>(item)] + events - 1);
   return counter.decayed[last] * std::exp2(-(reference - series.time[last]) / counter.half_life);
 }
 
 void ItemCounters::LogCounts(int32_t item, double reference, float* out) const {
   for (const Counter& counter : counters_) {
-    *out++ = static_cast<float>(std::log1p(CountOf(counter, item, reference)));
+    const int64_t events = EventsOf(counter, item, reference);
+    *out++ = static_cast<float>(std::log1p(CountOf(counter, item, events, reference)));
   }
 }
 

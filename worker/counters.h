@@ -9,7 +9,8 @@
 //
 // An item's count is found by binary search among its events, so it costs the same at any moment.
 // Where many samples share a moment (midnight), whole catalogues of counts are kept by R, as many
-// as fit into a bound. Safe from any thread.
+// as fit into a bound. Whoever wants the whole catalogue at many moments takes a CounterCursor
+// (worker/counter_cursor.h). Safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,8 @@ class ItemCounters {
   bool Keeps() const { return catalogue_bytes_ <= cache_bytes_; }
 
  private:
+  friend class CounterCursor;
+
   // Times of the events that a counter sees, by item, and for half-lives the decayed count just
   // after each.
   struct Series {
@@ -58,7 +61,10 @@ class ItemCounters {
   ItemCounters() = default;
   void FillSeries(const Dataset& dataset, const History& history, bool first_of_user);
   void FillDecayed(Counter* counter) const;
-  double CountOf(const Counter& counter, int32_t item, double reference) const;
+  // Of a window: events in it; of a half-life: all events before R.
+  int64_t EventsOf(const Counter& counter, int32_t item, double reference) const;
+  // The count, given the number of these events.
+  double CountOf(const Counter& counter, int32_t item, int64_t events, double reference) const;
 
   int32_t items_ = 0;
   size_t cache_bytes_ = 0;

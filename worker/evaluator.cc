@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <tuple>
 
 #include "models/metrics.h"
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "worker/counter_cursor.h"
 
 namespace emporium::worker {
 
@@ -54,6 +57,42 @@ Status CheckSliceCount(const EvalSettings& settings, size_t column, size_t value
                          "\" has more than " + std::to_string(limits::kMaxSliceValues) +
                          " values; slice by a column with fewer");
 }
+
+// The popularity part of the scores of users with times of their own. The counters only move
+// forward, so the users are taken in order of time; each user's ranking is his own, so the order
+// does not show.
+class OwnTimePopularity {
+ public:
+  OwnTimePopularity(const BatchSource& source, const EvalBatch& batch, size_t rows)
+      : time_(batch.counter_time), order_(rows), logits_(source.dataset().items()) {
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    if (time_.empty()) return;
+    counters_ = source.Counters();
+    EMPORIUM_CHECK(counters_ != nullptr && time_.size() == rows,
+                   "users have times of their own because of the counters");
+    std::stable_sort(order_.begin(), order_.end(),
+                     [this](size_t a, size_t b) { return time_[a] < time_[b]; });
+  }
+
+  const std::vector<size_t>& order() const { return order_; }
+  bool wanted() const { return counters_ != nullptr; }
+  // Once for each row, in the order.
+  Status AddTo(std::span<float> scores, size_t row, Scorer& scorer, RowSource& rows) {
+    if (now_ != time_[row]) {
+      now_ = time_[row];
+      EMPORIUM_RETURN_IF_ERROR(scorer.PopularityLogits(counters_->MoveTo(*now_), rows, logits_));
+    }
+    for (size_t i = 0; i < scores.size(); ++i) scores[i] += logits_[i];
+    return Status::Ok();
+  }
+
+ private:
+  const std::vector<double>& time_;
+  std::vector<size_t> order_;
+  std::vector<float> logits_;
+  std::unique_ptr<CounterCursor> counters_;
+  std::optional<double> now_;
+};
 
 }  // namespace
 
@@ -142,14 +181,20 @@ std::string Evaluator::SliceText(const EvalSettings& settings, size_t column, in
 
 Result<std::vector<std::vector<int32_t>>> Evaluator::RankByModel(const EvalBatch& batch,
                                                                  RowSource& rows) {
-  EMPORIUM_ASSIGN_OR_RETURN(const std::vector<float> users,
-                            scorer_.UserVectors(batch.planned, rows));
+  EMPORIUM_ASSIGN_OR_RETURN(std::vector<float> users, scorer_.UserVectors(batch.planned, rows));
   const size_t width = scorer_.width();
-  std::vector<float> scores(items_->second.items());
+  const ItemMatrix& items = items_->second;
+  std::vector<float> scores(items.items());
   std::vector<std::vector<int32_t>> ranks(batch.planned.batch.samples);
-  for (size_t row = 0; row < ranks.size(); ++row) {
-    EMPORIUM_RETURN_IF_ERROR(
-        items_->second.Score(std::span(users).subspan(row * width, width), scores));
+  OwnTimePopularity popularity(source_, batch, ranks.size());
+  for (const size_t row : popularity.order()) {
+    const std::span<float> user = std::span(users).subspan(row * width, width);
+    // The catalogue's popularity is of another time than the sample's: leave it out of the product.
+    if (popularity.wanted()) user.back() = 0;
+    EMPORIUM_RETURN_IF_ERROR(items.Score(user, scores));
+    if (popularity.wanted()) {
+      EMPORIUM_RETURN_IF_ERROR(popularity.AddTo(scores, row, scorer_, rows));
+    }
     RankTargets(scores, Part(batch.target, batch.target_offset, row),
                 Part(batch.masked, batch.masked_offset, row), TieRule::kLowerNumberFirst,
                 &ranks[row]);

@@ -61,7 +61,8 @@ class History {
   Reference TrainReference(int32_t user, int32_t index, double chance) const;
   Reference EvalReference(int32_t user, EvalSplit split) const;
   Reference ReferenceAt(int32_t user, AsOf as_of) const;
-  // Time as of which counters are taken: the cut; for leave-one-out, which has none, now.
+  // Time as of which the counters of a whole catalogue are taken: the cut; for leave-one-out, which
+  // has none, now.
   double TimeOf(AsOf as_of) const;
 
   // Entries that the history of a reference has before it is cut to max_length.
@@ -93,6 +94,8 @@ class History {
   double first_time() const { return times_.empty() ? 0 : times_.front(); }
   // Training samples end before this time (leave-one-out: now).
   double train_cut() const { return leave_one_out_ ? now_ : cut_time_[0]; }
+  // Then evaluated samples have times of their own, not a cut.
+  bool leave_one_out() const { return leave_one_out_; }
   const spec::History& options() const { return options_; }
 
  private:

@@ -107,10 +107,14 @@ Result<EvalBatch> RetrievalEval::Eval(StageId stage, EvalSplit split, int64_t ch
   eval.masked_offset.push_back(0);
   eval.slice.resize(evaluation.slices.size());
   std::vector<int32_t> targets;
+  const bool own_times = columns_.counters != nullptr && columns_.history->leave_one_out();
   for (size_t u = begin; u < end; ++u) {
     const int32_t user = evaluation.users[u];
     const Reference reference = columns_.history->EvalReference(user, split);
     eval.user.push_back(user);
+    if (own_times) {
+      eval.counter_time.push_back(reference.time);
+    }
     assembler.AddHistory(reference);
     int32_t first_event = 0;
     FindTargets(user, split, evaluation.new_items_only, &targets, &first_event);

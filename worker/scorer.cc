@@ -4,14 +4,18 @@
 
 namespace emporium::worker {
 
+Status Scorer::FetchDense(RowSource& rows) {
+  if (!dense_.empty()) return Status::Ok();
+  size_t size = 0;
+  for (const models::DenseParameter& p : model_.parameters()) size += p.size;
+  std::vector<float> dense(size);
+  EMPORIUM_RETURN_IF_ERROR(rows.FetchDense(dense));
+  dense_ = std::move(dense);
+  return Status::Ok();
+}
+
 Status Scorer::Fetch(const PlannedBatch& batch, RowSource& rows) {
-  if (dense_.empty()) {
-    size_t size = 0;
-    for (const models::DenseParameter& p : model_.parameters()) size += p.size;
-    std::vector<float> dense(size);
-    EMPORIUM_RETURN_IF_ERROR(rows.FetchDense(dense));
-    dense_ = std::move(dense);
-  }
+  EMPORIUM_RETURN_IF_ERROR(FetchDense(rows));
   return rows.Fetch(batch.tables, &buffer_);
 }
 
@@ -28,6 +32,12 @@ Result<std::vector<float>> Scorer::UserVectors(const PlannedBatch& batch, RowSou
   std::vector<float> vectors(static_cast<size_t>(batch.batch.samples) * width());
   EMPORIUM_RETURN_IF_ERROR(model_.UserVectors(batch.batch, buffer_.rows, dense(), vectors));
   return vectors;
+}
+
+Status Scorer::PopularityLogits(std::span<const float> log_counts, RowSource& rows,
+                                std::span<float> logits) {
+  EMPORIUM_RETURN_IF_ERROR(FetchDense(rows));
+  return model_.PopularityLogits(dense(), log_counts, logits);
 }
 
 Result<std::vector<float>> Scorer::Logits(const PlannedBatch& batch, RowSource& rows) {

@@ -2,6 +2,7 @@
 // One thread at a time; the model must outlive it.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "models/model.h"
@@ -24,10 +25,15 @@ class Scorer {
   Result<std::vector<float>> ItemVectors(const ItemBatch& batch, RowSource& rows);
   // Row-major [samples, width].
   Result<std::vector<float>> UserVectors(const PlannedBatch& batch, RowSource& rows);
+  // Of a model with counters: the last number of each item's vector, from other counters (models::
+  // Model::PopularityLogits).
+  Status PopularityLogits(std::span<const float> log_counts, RowSource& rows,
+                          std::span<float> logits);
   // [samples]; InvalidArgument when one is not a finite number.
   Result<std::vector<float>> Logits(const PlannedBatch& batch, RowSource& rows);
 
  private:
+  Status FetchDense(RowSource& rows);
   Status Fetch(const PlannedBatch& batch, RowSource& rows);
   models::DenseSet dense() const { return {dense_, {}}; }
 

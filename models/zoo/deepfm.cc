@@ -75,6 +75,9 @@ class DeepFmModel final : public Model {
   Status UserVectors(const Batch&, const RowSet&, const DenseSet&, std::span<float>) override {
     return InvalidArgument("a DeepFM model scores samples; it has no user vectors");
   }
+  Status PopularityLogits(const DenseSet&, std::span<const float>, std::span<float>) override {
+    return InvalidArgument("a DeepFM model scores samples; it has no popularity part");
+  }
 
  private:
   // The part of field f, of the embedding tables or (with `linear`) of the linear table: the batch

@@ -61,6 +61,8 @@ class TwoTowerModel final : public Model {
                      std::span<const float> log_counts, std::span<float> vectors) override;
   Status UserVectors(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                      std::span<float> vectors) override;
+  Status PopularityLogits(const DenseSet& dense, std::span<const float> log_counts,
+                          std::span<float> logits) override;
 
  private:
   struct Vectors {
@@ -216,7 +218,7 @@ Status TwoTowerModel::ItemVectors(const Batch& batch, const RowSet& rows, const 
   const at::Tensor v = Normal(item_tower_.Forward(pass, item_tower_.Embed(pass))).contiguous();
   std::vector<float> popularity(static_cast<size_t>(items));
   if (options_.counters > 0) {
-    WeighCounters(log_counts.data(), {}, items, ConstSpanOf(pass.dense(beta_)), popularity.data());
+    EMPORIUM_RETURN_IF_ERROR(PopularityLogits(dense, log_counts, popularity));
   }
   const float* source = v.data_ptr<float>();
   for (int64_t i = 0; i < items; ++i) {
@@ -245,6 +247,19 @@ Status TwoTowerModel::UserVectors(const Batch& batch, const RowSet& rows, const 
     std::memcpy(out, source + b * options_.width, sizeof(float) * options_.width);
     if (options_.counters > 0) out[options_.width] = 1;
   }
+  return Status::Ok();
+}
+
+Status TwoTowerModel::PopularityLogits(const DenseSet& dense, std::span<const float> log_counts,
+                                       std::span<float> logits) {
+  const auto counters = static_cast<size_t>(options_.counters);
+  if (counters == 0 || log_counts.size() != logits.size() * counters) {
+    return InvalidArgument("popularity logits: the buffers do not fit " + std::to_string(counters) +
+                           " counters");
+  }
+  const auto at = static_cast<size_t>(list_.offset(static_cast<size_t>(beta_.index)));
+  WeighCounters(log_counts.data(), {}, static_cast<int64_t>(logits.size()),
+                dense.values.subspan(at, counters), logits.data());
   return Status::Ok();
 }
 

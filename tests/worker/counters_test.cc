@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/worker/data_fixture.h"
+#include "worker/counter_cursor.h"
 #include "worker/sampler.h"
 
 namespace emporium::worker {
@@ -103,6 +104,29 @@ TEST_F(CountersTest, CataloguesAreTheSameWhetherKeptOrNot) {
     }
   }
   EXPECT_EQ(roomy->Catalogue(kDay), roomy->Catalogue(kDay));  // the same object
+}
+
+// Moments close together, equal, and further apart than every window.
+TEST_F(CountersTest, ACursorGivesTheBitsOfTheSearch) {
+  for (const char* split : {"", "leave_one_out {}"}) {
+    job_.mutable_data()->clear_split();
+    ASSERT_TRUE(
+        google::protobuf::TextFormat::ParseFromString(split, job_.mutable_data()->mutable_split()));
+    history_ = std::move(History::Create(*data_, job_.data(), false)).value();
+    const auto counters = Make(1 << 20);
+    for (const double step : {0.1, 0.5, 2.0, 11.0}) {
+      for (const double first : {-1.0, 3.5, 20.0}) {
+        CounterCursor cursor(*data_, *history_, *counters);
+        for (double day = first; day < 50; day += day < 10 ? step : 2 * step) {
+          for (int again = 0; again < 2; ++again) {
+            const auto got = cursor.MoveTo(day * kDay);
+            ASSERT_EQ(std::vector<float>(got.begin(), got.end()), *counters->Catalogue(day * kDay))
+                << split << " day " << day << " of step " << step;
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST_F(CountersTest, ManyThreadsMayAsk) {

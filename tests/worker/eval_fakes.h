@@ -1,6 +1,7 @@
 // A data set in memory, with a batch source, rows and a model over it that are as simple as the
 // interfaces allow: an item's vector is its row, a user's vector the sum of his past items' rows, a
-// sample's logit the sum of the first weights of its rows. For tests of evaluation and export.
+// sample's logit the sum of the first weights of its rows; counters, where there are any, are
+// summed. For tests of evaluation and export.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 
 #include "models/model.h"
 #include "worker/batch_source.h"
+#include "worker/counter_cursor.h"
 #include "worker/dataset.h"
 #include "worker/row_source.h"
 
@@ -149,6 +151,7 @@ class FakeSource : public BatchSource {
     for (int32_t i = begin; i < end; ++i) AddItem(i, &out.planned);
     return out;
   }
+  std::unique_ptr<CounterCursor> Counters() const override { return nullptr; }
   int64_t UserChunks() const override { return Chunks(data_.users()); }
   Result<PlannedBatch> Users(int64_t chunk, AsOf, std::vector<int32_t>* user_ids) const override {
     const auto [begin, end] = Range(chunk, data_.users());
@@ -219,11 +222,12 @@ class FakeRows : public RowSource {
  public:
   explicit FakeRows(int32_t dim) : dim_(dim) {}
   float shift = 0;  // added to every weight, as training would change them
+  float scale = 1;  // times every weight
 
   std::vector<float> Row(uint64_t key) const {
     std::vector<float> row(dim_);
     for (int32_t d = 0; d < dim_; ++d) {
-      row[d] = std::sin(static_cast<float>(key * 7 + 3 * d + 1)) + shift;
+      row[d] = scale * (std::sin(static_cast<float>(key * 7 + 3 * d + 1)) + shift);
     }
     return row;
   }
@@ -257,8 +261,11 @@ class FakeRows : public RowSource {
 
 class FakeModel : public models::Model {
  public:
-  // width 0: pointwise.
-  explicit FakeModel(int32_t width) { needs_.vector_width = width; }
+  // width 0: pointwise. With counters one number of the width is theirs.
+  explicit FakeModel(int32_t width, int32_t counters = 0) {
+    needs_.vector_width = width;
+    needs_.counters = counters;
+  }
 
   const std::vector<models::DenseParameter>& parameters() const override { return parameters_; }
   const models::Needs& needs() const override { return needs_; }
@@ -276,9 +283,17 @@ class FakeModel : public models::Model {
     }
     return Status::Ok();
   }
-  Status ItemVectors(const models::Batch&, const models::RowSet& rows, const models::DenseSet&,
-                     std::span<const float>, std::span<float> vectors) override {
-    std::copy_n(rows[0].values, vectors.size(), vectors.begin());
+  Status ItemVectors(const models::Batch& batch, const models::RowSet& rows,
+                     const models::DenseSet& dense, std::span<const float> log_counts,
+                     std::span<float> vectors) override {
+    const int32_t width = needs_.vector_width;
+    std::vector<float> popularity(static_cast<size_t>(batch.items.count));
+    EMPORIUM_RETURN_IF_ERROR(PopularityLogits(dense, log_counts, popularity));
+    for (int32_t i = 0; i < batch.items.count; ++i) {
+      const float* row = rows[0].values + batch.items.id.index[i] * RowWidth();
+      std::copy_n(row, RowWidth(), &vectors[static_cast<size_t>(i) * width]);
+      if (needs_.counters > 0) vectors[static_cast<size_t>(i + 1) * width - 1] = popularity[i];
+    }
     return Status::Ok();
   }
   Status UserVectors(const models::Batch& batch, const models::RowSet& rows,
@@ -286,17 +301,29 @@ class FakeModel : public models::Model {
     std::fill(vectors.begin(), vectors.end(), 0.0f);
     const int32_t width = needs_.vector_width;
     for (int32_t b = 0; b < batch.samples; ++b) {
+      float* user = &vectors[static_cast<size_t>(b) * width];
       for (int32_t e = batch.history.offset[b]; e < batch.history.offset[b + 1]; ++e) {
         const int32_t row = batch.items.id.index[batch.history.item[e]];
-        for (int32_t d = 0; d < width; ++d) {
-          vectors[static_cast<size_t>(b) * width + d] += rows[0].values[row * width + d];
-        }
+        for (int32_t d = 0; d < RowWidth(); ++d) user[d] += rows[0].values[row * RowWidth() + d];
+      }
+      if (needs_.counters > 0) user[width - 1] = 1;
+    }
+    return Status::Ok();
+  }
+  Status PopularityLogits(const models::DenseSet&, std::span<const float> log_counts,
+                          std::span<float> logits) override {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      logits[i] = 0;
+      for (int32_t k = 0; k < needs_.counters; ++k) {
+        logits[i] += log_counts[i * needs_.counters + k];
       }
     }
     return Status::Ok();
   }
 
  private:
+  int32_t RowWidth() const { return needs_.vector_width - (needs_.counters > 0 ? 1 : 0); }
+
   models::Needs needs_;
   std::vector<models::DenseParameter> parameters_ = {{"scale", {1}, 1, false}};
 };

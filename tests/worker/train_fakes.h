@@ -55,6 +55,10 @@ class TinyModel final : public models::Model {
                      std::span<float>) override {
     return Unimplemented("not here");
   }
+  Status PopularityLogits(const models::DenseSet&, std::span<const float>,
+                          std::span<float>) override {
+    return Unimplemented("not here");
+  }
 
  private:
   std::vector<models::DenseParameter> parameters_;
@@ -74,6 +78,7 @@ class TinySource final : public BatchSource {
   }
   int64_t ItemChunks() const override { return 2; }
   Result<ItemBatch> Items(int64_t, AsOf) const override { return Unimplemented("not here"); }
+  std::unique_ptr<CounterCursor> Counters() const override { return nullptr; }
   int64_t UserChunks() const override { return 1; }
   Result<PlannedBatch> Users(int64_t, AsOf, std::vector<int32_t>*) const override {
     return Unimplemented("not here");

@@ -3,6 +3,7 @@
 // seen to be there: so a frame that claims a gigabyte costs no memory.
 #include "proto/frame.h"
 
+#include <algorithm>
 #include <bit>
 #include <bitset>
 #include <cmath>
@@ -23,6 +24,7 @@ constexpr uint16_t kAnyVersion = 1;      // header flag
 constexpr uint16_t kWantPopularity = 1;  // section flags
 constexpr uint16_t kHasCounts = 2;
 constexpr uint16_t kWantSlots = 4;
+constexpr uint16_t kKnownKeys = 8;
 
 struct WireHeader {
   uint32_t magic;
@@ -53,7 +55,9 @@ struct WireSection {
   uint16_t flags;
   uint32_t dim;
   uint32_t rows;
-  uint32_t slots;
+  uint16_t slots;
+  uint8_t element;
+  uint8_t reserved;
   double total;
 };
 static_assert(sizeof(WireSection) == kSectionHeaderBytes);
@@ -62,7 +66,6 @@ static_assert(offsetof(WireSection, total) == 16);
 constexpr uint64_t PadTo8(uint64_t bytes) { return (bytes + 7) & ~uint64_t{7}; }
 
 bool CarriesKeys(FrameType type) { return type != FrameType::kPullReply; }
-bool CarriesValues(FrameType type) { return type != FrameType::kPull; }
 
 uint64_t HashOf(const WireHeader& header) {
   return XXH3_64bits(&header, offsetof(WireHeader, header_hash));
@@ -70,9 +73,39 @@ uint64_t HashOf(const WireHeader& header) {
 
 Status Bad(const std::string& what) { return InvalidArgument("frame refused: " + what); }
 
-// Length of a section's arrays before and after padding. No overflow: rows <= 2^22, dim <= 2^12.
-uint64_t SectionBodyBytes(bool keys, uint64_t rows, uint64_t dim, bool counts, uint64_t slots) {
-  return rows * ((keys ? 8 : 0) + dim * 4 + (counts ? 4 : 0) + slots * 4);
+uint64_t WeightsBytes(const WireSection& wire) {
+  return uint64_t{wire.rows} * WeightBytes(static_cast<spec::ElementType>(wire.element), wire.dim);
+}
+
+// Length of a section's arrays before padding. No overflow: rows <= 2^22, dim <= 2^12.
+uint64_t SectionBodyBytes(FrameType type, const WireSection& wire) {
+  uint64_t keys = 0;
+  if (CarriesKeys(type)) keys = 8 * ((wire.flags & kKnownKeys) != 0 ? 1 : uint64_t{wire.rows});
+  const uint64_t counts = (wire.flags & kHasCounts) != 0 ? 1 : 0;
+  return keys + WeightsBytes(wire) + uint64_t{wire.rows} * 4 * (counts + wire.slots);
+}
+
+// The arrays of one section inside its frame.
+struct Arrays {
+  std::byte* keys = nullptr;  // or the hash
+  std::byte* weights = nullptr;
+  float* counts = nullptr;
+  float* slots = nullptr;
+  std::byte* end = nullptr;  // padding begins
+};
+Arrays ArraysOf(FrameType type, const WireSection& wire, std::byte* section) {
+  const uint64_t counts = (wire.flags & kHasCounts) != 0 ? uint64_t{wire.rows} * 4 : 0;
+  const uint64_t slots = uint64_t{wire.rows} * wire.slots * 4;
+  Arrays at;
+  at.keys = section + kSectionHeaderBytes;
+  at.end = at.keys + SectionBodyBytes(type, wire);
+  // The weights of a reply may have any length, so they come last.
+  at.weights = at.end - WeightsBytes(wire) - (CarriesKeys(type) ? counts + slots : 0);
+  std::byte* const behind =
+      CarriesKeys(type) ? at.weights + WeightsBytes(wire) : section + kSectionHeaderBytes;
+  at.counts = reinterpret_cast<float*>(behind);
+  at.slots = reinterpret_cast<float*>(behind + counts);
+  return at;
 }
 
 Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
@@ -99,8 +132,10 @@ Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
   }
   if (type != FrameType::kPush && wire.event_time != 0) return Bad("an event time without events");
   if (!std::isfinite(wire.learning_rate_factor)) return Bad("learning rate factor is not finite");
-  if (type == FrameType::kPush && (wire.micro_batches > limits::kMaxMicroBatchesPerStep ||
-                                   wire.micro_batch >= wire.micro_batches)) {
+  const bool of_step =
+      type == FrameType::kPush || (type == FrameType::kPull && wire.micro_batches > 0);
+  if (of_step && (wire.micro_batches > limits::kMaxMicroBatchesPerStep ||
+                  wire.micro_batch >= wire.micro_batches)) {
     return Bad("micro-batch " + std::to_string(wire.micro_batch) + " of " +
                std::to_string(wire.micro_batches));
   }
@@ -172,11 +207,17 @@ Status CheckSection(FrameType type, const WireSection& wire) {
   const std::string where = "table " + std::to_string(wire.table) + ": ";
   uint16_t legal_flags = 0;
   if (type == FrameType::kPull) legal_flags = kWantPopularity | kWantSlots;
-  if (type == FrameType::kPullReply || type == FrameType::kPush) legal_flags = kHasCounts;
+  if (type == FrameType::kPullReply) legal_flags = kHasCounts;
+  if (type == FrameType::kPush) legal_flags = kHasCounts | kKnownKeys;
   if ((wire.flags & ~legal_flags) != 0) return Bad(where + "flags that its type does not have");
   const bool slots = type == FrameType::kPullReply || type == FrameType::kPush;
   if (wire.slots > (slots ? limits::kMaxSlots : 0)) {
     return Bad(where + std::to_string(wire.slots) + " slots");
+  }
+  const bool legal_element = type == FrameType::kPullReply ? spec::ElementType_IsValid(wire.element)
+                                                           : wire.element == spec::FP32;
+  if (!legal_element || wire.reserved != 0) {
+    return Bad(where + "element type " + std::to_string(wire.element));
   }
   if (wire.rows > limits::kMaxKeysPerSection) {
     return Bad(where + std::to_string(wire.rows) + " rows, at most " +
@@ -197,9 +238,7 @@ Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body
   WireSection wire;
   std::memcpy(&wire, body.data(), sizeof(wire));
   EMPORIUM_RETURN_IF_ERROR(CheckSection(type, wire));
-  const bool counts = (wire.flags & kHasCounts) != 0;
-  const uint64_t used = kSectionHeaderBytes + SectionBodyBytes(CarriesKeys(type), wire.rows,
-                                                               wire.dim, counts, wire.slots);
+  const uint64_t used = kSectionHeaderBytes + SectionBodyBytes(type, wire);
   if (body.size() < PadTo8(used)) {
     return Bad("table " + std::to_string(wire.table) + ": claims " + std::to_string(used) +
                " bytes, " + std::to_string(body.size()) + " are left");
@@ -211,24 +250,25 @@ Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body
   view.table = TableId(wire.table);
   view.want_popularity = (wire.flags & kWantPopularity) != 0;
   view.want_slots = (wire.flags & kWantSlots) != 0;
+  view.known_keys = (wire.flags & kKnownKeys) != 0;
   view.dim = wire.dim;
   view.slots_dim = wire.slots;
   view.rows = wire.rows;
   view.total = wire.total;
-  const std::byte* at = body.data() + kSectionHeaderBytes;
-  if (CarriesKeys(type)) {
-    view.keys = {reinterpret_cast<const uint64_t*>(at), wire.rows};
-    at += view.keys.size_bytes();
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): the same places, only read
+  const Arrays at = ArraysOf(type, wire, const_cast<std::byte*>(body.data()));
+  if (view.known_keys) {
+    std::memcpy(&view.keys_hash, at.keys, sizeof(view.keys_hash));
+  } else if (CarriesKeys(type)) {
+    view.keys = {reinterpret_cast<const uint64_t*>(at.keys), wire.rows};
   }
-  if (CarriesValues(type)) {
-    view.values = {reinterpret_cast<const float*>(at), size_t{wire.rows} * wire.dim};
-    at += view.values.size_bytes();
+  view.element = static_cast<spec::ElementType>(wire.element);
+  if (type == FrameType::kPullReply) view.weights = {at.weights, WeightsBytes(wire)};
+  if (view.element == spec::FP32) {
+    view.values = {reinterpret_cast<const float*>(at.weights), size_t{wire.rows} * wire.dim};
   }
-  if (counts) {
-    view.counts = {reinterpret_cast<const float*>(at), wire.rows};
-    at += view.counts.size_bytes();
-  }
-  view.slots = {reinterpret_cast<const float*>(at), size_t{wire.rows} * wire.slots};
+  if ((wire.flags & kHasCounts) != 0) view.counts = {at.counts, wire.rows};
+  view.slots = {at.slots, size_t{wire.rows} * wire.slots};
   body = body.subspan(PadTo8(used));
   return view;
 }
@@ -279,45 +319,48 @@ Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
 
 FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> sections) {
   const bool keyed = CarriesKeys(header.type);
+  std::vector<WireSection> wires;
+  wires.reserve(sections.size());
   uint64_t body_bytes = 0;
   for (const Section& s : sections) {
     EMPORIUM_CHECK(keyed ? s.rows == 0 || s.rows == s.keys : s.keys == 0,
                    "a section has as many rows as keys; a PullReply has rows only");
-    const uint64_t rows = keyed ? s.keys : s.rows;
-    body_bytes +=
-        kSectionHeaderBytes + PadTo8(SectionBodyBytes(keyed, rows, s.dim, s.has_counts, s.slots));
-  }
-  bytes_.resize(kFrameHeaderBytes + body_bytes);
-  WriteHeader(header, static_cast<uint32_t>(sections.size()), body_bytes, bytes_.data());
-  std::byte* at = bytes_.data() + kFrameHeaderBytes;
-  for (const Section& s : sections) {
     WireSection wire{};
     wire.table = s.table.value();
-    wire.flags =
-        static_cast<uint16_t>((s.want_popularity ? kWantPopularity : 0) |
-                              (s.has_counts ? kHasCounts : 0) | (s.want_slots ? kWantSlots : 0));
-    wire.slots = s.slots;
+    wire.flags = static_cast<uint16_t>(
+        (s.want_popularity ? kWantPopularity : 0) | (s.has_counts ? kHasCounts : 0) |
+        (s.want_slots ? kWantSlots : 0) | (s.known_keys ? kKnownKeys : 0));
+    wire.slots = static_cast<uint16_t>(s.slots);
+    wire.element = static_cast<uint8_t>(s.element);
     wire.dim = s.dim;
     wire.rows = keyed ? s.keys : s.rows;
     wire.total = s.total;
     EMPORIUM_CHECK(CheckSection(header.type, wire).ok(), "a section that our own decoder refuses");
-    std::memcpy(at, &wire, sizeof(wire));
-    std::byte* array = at + kSectionHeaderBytes;
+    body_bytes += kSectionHeaderBytes + PadTo8(SectionBodyBytes(header.type, wire));
+    wires.push_back(wire);
+  }
+  bytes_.resize(kFrameHeaderBytes + body_bytes);
+  WriteHeader(header, static_cast<uint32_t>(sections.size()), body_bytes, bytes_.data());
+  std::byte* section = bytes_.data() + kFrameHeaderBytes;
+  for (size_t i = 0; i < wires.size(); ++i) {
+    const WireSection& wire = wires[i];
+    std::memcpy(section, &wire, sizeof(wire));
+    const Arrays at = ArraysOf(header.type, wire, section);
     Parts parts;
-    if (keyed) {
-      parts.keys = {reinterpret_cast<uint64_t*>(array), wire.rows};
-      array += parts.keys.size_bytes();
+    if (sections[i].known_keys) {
+      std::memcpy(at.keys, &sections[i].keys_hash, sizeof(uint64_t));
+    } else if (keyed) {
+      parts.keys = {reinterpret_cast<uint64_t*>(at.keys), wire.rows};
     }
-    parts.values = {reinterpret_cast<float*>(array), size_t{wire.rows} * wire.dim};
-    array += parts.values.size_bytes();
-    if (s.has_counts) {
-      parts.counts = {reinterpret_cast<float*>(array), wire.rows};
-      array += parts.counts.size_bytes();
+    if (!keyed) parts.weights = {at.weights, WeightsBytes(wire)};
+    if (sections[i].element == spec::FP32) {
+      parts.values = {reinterpret_cast<float*>(at.weights), size_t{wire.rows} * wire.dim};
     }
-    parts.slots = {reinterpret_cast<float*>(array), size_t{wire.rows} * s.slots};
+    if (sections[i].has_counts) parts.counts = {at.counts, wire.rows};
+    parts.slots = {at.slots, size_t{wire.rows} * wire.slots};
     parts_.push_back(parts);
-    at += kSectionHeaderBytes +
-          PadTo8(SectionBodyBytes(keyed, wire.rows, s.dim, s.has_counts, s.slots));
+    section += kSectionHeaderBytes + PadTo8(SectionBodyBytes(header.type, wire));
+    std::fill(at.end, section, std::byte{0});
   }
 }
 
@@ -326,27 +369,30 @@ FrameBuilder::Parts FrameBuilder::part(size_t section) {
   return parts_[section];
 }
 
-std::vector<std::byte> FrameBuilder::Finish() && {
+Bytes FrameBuilder::Finish() && {
   parts_.clear();
   return std::move(bytes_);
 }
 
-std::vector<std::byte> EncodeError(const FrameHeader& request, RouteVersion route_version,
-                                   Step step, const Status& error) {
+uint64_t HashOfKeys(std::span<const uint64_t> keys) {
+  return XXH3_64bits(keys.data(), keys.size_bytes());
+}
+
+Bytes EncodeError(const FrameHeader& request, RouteVersion route_version, Step step,
+                  const Status& error) {
   EMPORIUM_CHECK(!error.ok(), "an Error frame needs an error");
   FrameHeader header = AnswerHeader(FrameType::kError, request, route_version, step);
   header.error = error.code();
   const std::string& message = error.message();
-  std::vector<std::byte> bytes(kFrameHeaderBytes + message.size());
+  Bytes bytes(kFrameHeaderBytes + message.size());
   WriteHeader(header, 0, message.size(), bytes.data());
   std::memcpy(bytes.data() + kFrameHeaderBytes, message.data(), message.size());
   return bytes;
 }
 
-std::vector<std::byte> EncodeAck(const FrameHeader& request, RouteVersion route_version,
-                                 Step step) {
+Bytes EncodeAck(const FrameHeader& request, RouteVersion route_version, Step step) {
   const FrameHeader header = AnswerHeader(FrameType::kAck, request, route_version, step);
-  std::vector<std::byte> bytes(kFrameHeaderBytes);
+  Bytes bytes(kFrameHeaderBytes);
   WriteHeader(header, 0, 0, bytes.data());
   return bytes;
 }

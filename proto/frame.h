@@ -11,18 +11,25 @@
 //             | sections u32 | learning_rate_factor f32 | error u32 | body_bytes u64
 //             | event_time u32 | reserved u32 x 3 | header_hash u64  (XXH3 of the 88 bytes before
 //             it)
-//   section  := table u16 | flags u16 | dim u32 | rows u32 | slots u32 | total f64
-//             | key u64 x rows | value f32 x (rows * dim) | count f32 x rows
+//   section  := table u16 | flags u16 | dim u32 | rows u32 | slots u16 | element u8 | reserved u8
+//             | total f64 | keys | value f32 x (rows * dim) | count f32 x rows
 //             | slot f32 x (rows * slots) | zeros to 8
+//             (PullReply: total | counts | slots | weights | zeros to 8)
+//   weights  := `rows` rows of `dim` weights in the form that `element` says (proto/element.h)
+//   keys     := key u64 x rows                  (XXH3 of them in their place with kKnownKeys)
 //
 //   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts, 4
-//   kWantSlots; the counts are there only with the second. A table occurs at most once in a frame.
+//   kWantSlots, 8 kKnownKeys; the counts are there only with the second. A table occurs at most
+//   once in a frame.
 //
 //   Pull       keys; no values; flag kWantPopularity asks for counts, kWantSlots for slots. dim 0.
-//   PullReply  no keys (they are the request's, in its order); values = weights; counts =
-//              popularity if it was asked for; total = the table's decayed total; slots = the
-//              rows' slots if they were asked for.
-//   Push       keys, values = gradients; flag kHasCounts: counts = positive sightings of each key;
+//              With micro_batches the shard keeps the keys for the push of that micro-batch.
+//   PullReply  no keys (they are the request's, in its order); weights instead of values, in the
+//              form in which the table holds them; counts = popularity if it was asked for; total =
+//              the table's decayed total; slots = the rows' slots if they were asked for.
+//   Push       keys, values = gradients; kKnownKeys: the keys are those of the pull of the same
+//              (step, micro_batch), and are not sent again; a shard that does not know them answers
+//              with the error kNotFound. kHasCounts: counts = positive sightings of each key;
 //              total = sum of the counts of the whole micro-batch over all shards; slots = what was
 //              observed for each slot of the table, NaN where nothing was; event_time = newest
 //              event of the micro-batch, seconds since 1970 (0: the data has no time).
@@ -41,6 +48,8 @@
 #include <string_view>
 #include <vector>
 
+#include "proto/bytes.h"
+#include "proto/element.h"
 #include "proto/ids.h"
 #include "proto/status.h"
 
@@ -70,8 +79,8 @@ struct FrameHeader {
   Generation generation;
   StageId stage;
   Step step;                       // Pull: version wanted. Push: step of the gradients.
-  MicroBatch micro_batch;          // Push
-  uint32_t micro_batches = 0;      // Push: micro-batches of the step
+  MicroBatch micro_batch;          // Push, and a Pull that a push will follow
+  uint32_t micro_batches = 0;      // of the step; 0 in a Pull: no push will follow
   float learning_rate_factor = 1;  // Push: a function of (stage, step), the same in all of a step
   uint32_t event_time = 0;         // Push
   StatusCode error = StatusCode::kOk;
@@ -86,10 +95,14 @@ struct SectionView {
   uint32_t dim = 0;        // floats per value row; 0: no values
   uint32_t slots_dim = 0;  // slots per row; 0: none
   std::span<const uint64_t> keys;
-  std::span<const float> values;  // [n, dim]
-  std::span<const float> counts;  // [n] or empty
-  std::span<const float> slots;   // [n, slots_dim]
-  uint32_t rows = 0;              // n: keys, or value rows of a PullReply
+  bool known_keys = false;        // Push: instead of keys there is ...
+  uint64_t keys_hash = 0;         // ... HashOfKeys
+  std::span<const float> values;  // [n, dim]; of a PullReply: the weights if they are FP32
+  spec::ElementType element = spec::FP32;
+  std::span<const std::byte> weights;  // PullReply: n rows of WeightBytes(element, dim)
+  std::span<const float> counts;       // [n] or empty
+  std::span<const float> slots;        // [n, slots_dim]
+  uint32_t rows = 0;                   // n: keys, or value rows of a PullReply
   double total = 0;
 };
 
@@ -125,12 +138,17 @@ class FrameBuilder {
     bool has_counts = false;
     double total = 0;
     bool want_slots = false;
-    uint32_t slots = 0;  // per row
+    uint32_t slots = 0;       // per row
+    bool known_keys = false;  // of a Push: `keys` are `keys_hash` on the wire
+    uint64_t keys_hash = 0;
+    spec::ElementType element = spec::FP32;  // of a PullReply
   };
-  // Writable views of one declared section.
+  // Writable views of one declared section; every element is the caller's to write. `weights` are
+  // of a PullReply; with FP32 they are the same bytes as `values`.
   struct Parts {
     std::span<uint64_t> keys;
     std::span<float> values;
+    std::span<std::byte> weights;
     std::span<float> counts;
     std::span<float> slots;
   };
@@ -139,17 +157,20 @@ class FrameBuilder {
 
   Parts part(size_t section);
   // The finished message; the builder is empty afterwards. The bytes are 8-byte aligned.
-  std::vector<std::byte> Finish() &&;
+  Bytes Finish() &&;
 
  private:
-  std::vector<std::byte> bytes_;
+  Bytes bytes_;
   std::vector<Parts> parts_;
 };
 
+// What stands for keys that the other side knows.
+uint64_t HashOfKeys(std::span<const uint64_t> keys);
+
 // The bytes of an Error frame that answers `request`.
-std::vector<std::byte> EncodeError(const FrameHeader& request, RouteVersion route_version,
-                                   Step step, const Status& error);
+Bytes EncodeError(const FrameHeader& request, RouteVersion route_version, Step step,
+                  const Status& error);
 // The bytes of an Ack frame that answers `request`.
-std::vector<std::byte> EncodeAck(const FrameHeader& request, RouteVersion route_version, Step step);
+Bytes EncodeAck(const FrameHeader& request, RouteVersion route_version, Step step);
 
 }  // namespace emporium

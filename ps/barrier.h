@@ -1,11 +1,14 @@
-// The gradients of steps that are not complete yet, by (step, micro-batch).
+// The gradients of steps that are not complete yet, by (step, micro-batch), and the order in which
+// they are to be added up.
 //
 // Belongs to the shard's thread. Invariants:
 //  1. Only the present step and the one after it are held.
 //  2. A (step, micro-batch) is held once; all pushes of a step agree on how many there are and on
 //     the learning-rate factor.
 //  3. Never more than `max_bytes`, of which the step after may take half, so that it cannot keep
-//     the present one from becoming complete.
+//     the present one from becoming complete. What has been taken counts until the step is over:
+//     its sums are still there.
+//  4. Pushes are taken in the order of micro-batches, each once.
 #pragma once
 
 #include <array>
@@ -17,6 +20,7 @@
 #include "proto/ids.h"
 #include "proto/status.h"
 #include "ps/frame_bytes.h"
+#include "ps/pull_memory.h"
 
 namespace emporium::ps {
 
@@ -24,6 +28,8 @@ namespace emporium::ps {
 struct StagedPush {
   FrameBytes bytes;
   FrameView frame;
+  // Of the same micro-batch: where the keys are that `frame` leaves out.
+  std::optional<PullMemory::Pull> pull;
 };
 
 class Barrier {
@@ -36,24 +42,35 @@ class Barrier {
   void Reset(Step step);
   Step step() const { return step_; }
 
+  // Whether the push (of step() or the one after) was staged before.
+  bool Knows(const FrameHeader& header) const;
   // Holds a push of step() or the one after (anything else is the caller's to answer). kKnown: it
-  // was here before, and is dropped. Busy at the bound; InvalidArgument against invariant 2.
-  Result<Outcome> Stage(StagedPush push);
+  // was here before, and is dropped. Busy at the bound; InvalidArgument against invariant 2. The
+  // push is moved from only when it is kStaged.
+  Result<Outcome> Stage(StagedPush&& push);
 
-  // Every micro-batch of step() is here.
-  bool complete() const { return !present().pushes.empty() && present().missing == 0; }
-  // The pushes of the complete step in order of micro-batch; step() moves on by one.
-  std::vector<StagedPush> Take();
+  // The next push of step() in order of micro-batch; nothing while it is not here.
+  std::optional<StagedPush> TakeNext();
+  // Every micro-batch of step() has been taken.
+  bool complete() const { return present().micro_batches > 0 && present().missing() == 0; }
+  // Of the pushes of step(), one of which has been staged.
+  float learning_rate_factor() const { return present().learning_rate_factor; }
+  // Ends the complete step.
+  void Advance();
 
+  // Nothing is held, and nothing of step() has been taken.
   bool empty() const { return staged_bytes_ == 0; }
   uint64_t staged_bytes() const { return staged_bytes_; }
 
  private:
   struct Window {
+    uint32_t micro_batches = 0;                     // of the step; 0: no push yet
+    uint32_t taken = 0;                             // micro-batches 0 .. taken - 1
     std::vector<std::optional<StagedPush>> pushes;  // index: micro-batch
-    uint32_t missing = 0;
     float learning_rate_factor = 0;
     uint64_t bytes = 0;
+    uint32_t missing() const { return micro_batches - taken; }
+    bool Knows(uint32_t m) const { return m < taken || pushes[m].has_value(); }
   };
   const Window& present() const { return windows_[step_.value() % 2]; }
 

@@ -15,16 +15,16 @@ namespace emporium::ps {
 
 class FrameBytes {
  public:
-  explicit FrameBytes(std::vector<std::byte> bytes) : owner_(std::move(bytes)) {}
+  explicit FrameBytes(Bytes bytes) : owner_(std::move(bytes)) {}
   explicit FrameBytes(runtime::Message message) : owner_(std::move(message)) {}
 
   std::span<const std::byte> bytes() const {
-    if (const auto* buffer = std::get_if<std::vector<std::byte>>(&owner_)) return *buffer;
+    if (const auto* buffer = std::get_if<Bytes>(&owner_)) return *buffer;
     return std::get<runtime::Message>(owner_).bytes();
   }
 
  private:
-  std::variant<std::vector<std::byte>, runtime::Message> owner_;
+  std::variant<Bytes, runtime::Message> owner_;
 };
 
 }  // namespace emporium::ps

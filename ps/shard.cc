@@ -1,33 +1,24 @@
 #include "ps/shard.h"
 
-#include <bit>
-#include <cstring>
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "proto/check.h"
-#include "runtime/route.h"
 
 namespace emporium::ps {
 namespace {
 
-// No infinity and no NaN: their exponents are all ones. In blocks of a fixed size, so that the
-// compiler makes vector instructions of it.
-bool AllFinite(std::span<const float> values) {
-  constexpr uint32_t kExponent = 0x7f800000;
-  constexpr size_t kBlock = 16;
-  size_t i = 0;
-  for (; i + kBlock <= values.size(); i += kBlock) {
-    uint32_t bits[kBlock];
-    std::memcpy(bits, values.data() + i, sizeof(bits));
-    uint32_t bad = 0;
-    for (size_t k = 0; k < kBlock; ++k) bad |= (bits[k] & kExponent) == kExponent ? 1u : 0u;
-    if (bad != 0) return false;
-  }
-  for (; i < values.size(); ++i) {
-    if ((std::bit_cast<uint32_t>(values[i]) & kExponent) == kExponent) return false;
-  }
-  return true;
+bool LeavesKeysOut(const FrameView& frame) {
+  const std::vector<SectionView>& sections = frame.sections();
+  return std::any_of(sections.begin(), sections.end(),
+                     [](const SectionView& section) { return section.known_keys; });
+}
+
+Status UnknownKeys(const FrameHeader& header) {
+  return NotFound("the keys of step " + std::to_string(header.step.value()) + ", micro-batch " +
+                  std::to_string(header.micro_batch.value()) +
+                  " are not known here; send them with the gradients");
 }
 
 }  // namespace
@@ -36,13 +27,15 @@ Shard::Shard(Config config)
     : config_(std::move(config)),
       owns_(config_.partitions, false),
       barrier_(config_.max_staged_bytes),
-      step_rows_(config_.tables.size()),
+      memory_(config_.max_staged_bytes),
+      added_total_(config_.tables.size(), 0),
       previous_total_(config_.tables.size(), 0) {
   for (PartitionId p : config_.owned) owns_.at(p.value()) = true;
   for (size_t i = 0; i < config_.tables.size(); ++i) {
     EMPORIUM_CHECK(config_.tables[i].id.value() == i, "a table's id is its position");
     tables_.push_back(
         std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned));
+    step_rows_.emplace_back(config_.tables[i].dim, config_.tables[i].popularity);
   }
 }
 
@@ -76,64 +69,6 @@ void Shard::Handle(const PeerId& peer, FrameBytes bytes, std::vector<Send>* out)
   if (!status.ok()) Refuse(peer, header, status, out);
 }
 
-Status Shard::CheckRoute(const FrameHeader& header) const {
-  if (header.route_version == config_.route_version) return Status::Ok();
-  const std::string message = "shard " + std::to_string(config_.id.value()) + " serves route " +
-                              std::to_string(config_.route_version.value()) +
-                              ", the request has route " +
-                              std::to_string(header.route_version.value());
-  return header.route_version < config_.route_version ? Stale(message) : Busy(message);
-}
-
-Status Shard::CheckSection(FrameType type, const SectionView& section) const {
-  const size_t t = section.table.value();
-  if (t >= tables_.size()) {
-    return InvalidArgument("no table " + std::to_string(t) + "; the job has " +
-                           std::to_string(tables_.size()));
-  }
-  const TableSettings& settings = config_.tables[t];
-  const std::string where = "table " + settings.name + ": ";
-  for (uint64_t key : section.keys) {
-    if (!owns_[runtime::PartitionOf(key, config_.partitions).value()]) {
-      return InvalidArgument(where + "key " + std::to_string(key) + " does not live on shard " +
-                             std::to_string(config_.id.value()));
-    }
-  }
-  if ((section.want_popularity || !section.counts.empty()) && !settings.popularity) {
-    return InvalidArgument(where + "keeps no popularity");
-  }
-  if (type == FrameType::kPull) return Status::Ok();
-  if (section.rows > 0 && section.dim != settings.dim) {
-    return InvalidArgument(where + "rows of width " + std::to_string(section.dim) +
-                           ", the job says " + std::to_string(settings.dim));
-  }
-  if (!AllFinite(section.values) || !AllFinite(section.counts)) {
-    return InvalidArgument(where + "values are not finite; is the learning rate too high?");
-  }
-  for (float count : section.counts) {
-    if (count < 0) return InvalidArgument(where + "a count below zero");
-  }
-  if (section.total < 0) return InvalidArgument(where + "a total below zero");
-  return Status::Ok();
-}
-
-Status Shard::CheckSections(const FrameView& frame) const {
-  const FrameType type = frame.header().type;
-  uint64_t answer_bytes = kFrameHeaderBytes;
-  for (const SectionView& section : frame.sections()) {
-    if (type == FrameType::kPullReply) break;
-    EMPORIUM_RETURN_IF_ERROR(CheckSection(type, section));
-    const uint64_t dim = config_.tables[section.table.value()].dim;
-    answer_bytes += kSectionHeaderBytes + (section.rows * (dim + 1) * sizeof(float)) + 8;
-  }
-  if (type == FrameType::kPull && answer_bytes > limits::kMaxFrameBytes) {
-    return InvalidArgument("the answer would have " + std::to_string(answer_bytes) +
-                           " bytes, at most " + std::to_string(limits::kMaxFrameBytes) +
-                           "; ask for fewer keys");
-  }
-  return Status::Ok();
-}
-
 Status Shard::EnterStage(const FrameHeader& header, std::vector<Send>* out) {
   if (position_.stage == header.stage) return Status::Ok();
   const bool later = !position_.stage.has_value() || header.stage > *position_.stage;
@@ -154,6 +89,13 @@ void Shard::BeginStage(StageId stage, std::vector<Send>* out) {
   position_.stage = stage;
   position_.version = Step(0);
   barrier_.Reset(Step(0));
+  ForgetSlots();
+}
+
+void Shard::ForgetSlots() {
+  EMPORIUM_CHECK(barrier_.empty(), "slots are needed while a step is being added up");
+  memory_.Forget();
+  for (StepRows& rows : step_rows_) rows.Clear();
   previous_known_ = false;
 }
 
@@ -179,10 +121,11 @@ void Shard::RestorePosition(const Position& position) {
   EMPORIUM_CHECK(position.global_step >= position.version.value(), "stages add up");
   position_ = position;
   barrier_.Reset(position.version);
-  previous_known_ = false;
+  ForgetSlots();
 }
 
 void Shard::RefuseParked(const std::string& why, std::vector<Send>* out) {
+  EMPORIUM_CHECK(due_.empty(), "what is due is answered before anything else is done");
   for (const ParkedPull& pull : parked_) Refuse(pull.peer, pull.frame.header(), Stale(why), out);
   parked_.clear();
   parked_bytes_ = 0;
@@ -204,7 +147,7 @@ Status Shard::HandlePull(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
   }
   EMPORIUM_RETURN_IF_ERROR(EnterStage(header, out));
   if (header.step == position_.version) {
-    AnswerPull(peer, frame, false, out);
+    Serve(peer, std::move(bytes), frame, out);
     return Status::Ok();
   }
   if (header.step.next() == position_.version && previous_known_) {
@@ -228,8 +171,31 @@ Status Shard::Park(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame) {
   return Status::Ok();
 }
 
-void Shard::AnswerPull(const PeerId& peer, const FrameView& frame, bool previous,
-                       std::vector<Send>* out) {
+bool Shard::AnswerNext(std::vector<Send>* out) {
+  if (due_.empty()) return false;
+  ParkedPull pull = std::move(due_.front());
+  due_.pop_front();
+  parked_bytes_ -= pull.bytes.bytes().size();
+  Serve(pull.peer, std::move(pull.bytes), pull.frame, out);
+  Advance();
+  return true;
+}
+
+void Shard::Serve(const PeerId& peer, FrameBytes&& bytes, const FrameView& frame,
+                  std::vector<Send>* out) {
+  std::vector<UnclearedVector<Slot>> slots = AnswerPull(peer, frame, false, out);
+  if (frame.header().micro_batches == 0) return;
+  PullMemory::Pull pull{std::move(bytes), {}};
+  pull.sections.reserve(slots.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const SectionView& asked = frame.sections()[i];
+    pull.sections.push_back({asked.table, asked.keys, std::move(slots[i])});
+  }
+  memory_.Remember(frame.header().micro_batch, std::move(pull));
+}
+
+std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const FrameView& frame,
+                                                     bool previous, std::vector<Send>* out) {
   std::vector<FrameBuilder::Section> sections;
   sections.reserve(frame.sections().size());
   const uint32_t step = position_.global_step - (previous ? 1 : 0);
@@ -255,56 +221,85 @@ void Shard::AnswerPull(const PeerId& peer, const FrameView& frame, bool previous
   header.stage = position_.stage.value_or(StageId(0));
   header.step = position_.version;
   FrameBuilder builder(header, sections);
+  std::vector<UnclearedVector<Slot>> slots(sections.size());
   for (size_t i = 0; i < sections.size(); ++i) {
     const SectionView& asked = frame.sections()[i];
     const Table& table = *tables_[asked.table.value()];
     const FrameBuilder::Parts parts = builder.part(i);
-    slots_.resize(asked.keys.size());
-    table.Find(asked.keys, slots_);
+    slots[i].resize(asked.keys.size());
+    table.Find(asked.keys, slots[i]);
     if (previous) {
-      step_rows_[asked.table.value()].ReadPrevious(table, asked.keys, slots_, step, parts.values,
+      step_rows_[asked.table.value()].ReadPrevious(table, asked.keys, slots[i], step, parts.values,
                                                    parts.counts);
     } else {
-      table.Read(asked.keys, slots_, step, parts.values, parts.counts);
+      table.Read(asked.keys, slots[i], step, parts.values, parts.counts);
     }
     counters_.rows_pulled += asked.rows;
   }
   out->push_back({peer, std::move(builder).Finish()});
   ++counters_.pulls;
   counters_.bytes_pulled += out->back().bytes.size();
+  return slots;
 }
 
 Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame,
                          std::vector<Send>* out) {
   const FrameHeader header = frame.header();
+  if (position_.stage != header.stage && LeavesKeysOut(frame)) return UnknownKeys(header);
   EMPORIUM_RETURN_IF_ERROR(EnterStage(header, out));
   if (header.step > position_.version.next()) {
     return Stale("a push of step " + std::to_string(header.step.value()) +
                  ", the shard stands at " + std::to_string(position_.version.value()));
   }
-  Barrier::Outcome outcome = Barrier::Outcome::kKnown;  // a step that has been applied
-  const uint64_t size = bytes.bytes().size();
-  uint64_t rows = 0;
-  for (const SectionView& section : frame.sections()) rows += section.rows;
-  if (header.step >= position_.version) {
-    EMPORIUM_ASSIGN_OR_RETURN(outcome, barrier_.Stage({std::move(bytes), std::move(frame)}));
-  }
-  Acknowledge(peer, header, out);
-  if (outcome == Barrier::Outcome::kKnown) {
+  // A step that has been applied, or a push that is here.
+  if (header.step < position_.version || barrier_.Knows(header)) {
+    Acknowledge(peer, header, out);
     ++counters_.duplicate_pushes;
     return Status::Ok();
   }
+  const uint64_t size = bytes.bytes().size();
+  uint64_t rows = 0;
+  for (const SectionView& section : frame.sections()) rows += section.rows;
+  StagedPush push{std::move(bytes), std::move(frame), std::nullopt};
+  EMPORIUM_RETURN_IF_ERROR(RecallKeys(&push));
+  const Result<Barrier::Outcome> outcome = barrier_.Stage(std::move(push));
+  if (!outcome.ok()) {
+    if (push.pull.has_value()) memory_.Remember(header.micro_batch, *std::move(push.pull));
+    return outcome.status();
+  }
+  Acknowledge(peer, header, out);
   ++counters_.pushes;
   counters_.rows_pushed += rows;
   counters_.bytes_pushed += size;
-  while (barrier_.complete()) ApplyStep(out);
+  Advance();
+  return Status::Ok();
+}
+
+Status Shard::RecallKeys(StagedPush* push) {
+  if (!LeavesKeysOut(push->frame)) return Status::Ok();
+  const FrameHeader& header = push->frame.header();
+  std::optional<PullMemory::Pull> pull;
+  if (header.step == position_.version) pull = memory_.Take(header.micro_batch);
+  for (const SectionView& section : push->frame.sections()) {
+    if (!section.known_keys) continue;
+    const PullMemory::Section* asked = pull.has_value() ? pull->Find(section.table) : nullptr;
+    if (asked != nullptr && asked->keys.size() == section.rows &&
+        HashOfKeys(asked->keys) == section.keys_hash) {
+      continue;
+    }
+    if (pull.has_value()) memory_.Remember(header.micro_batch, *std::move(pull));
+    return UnknownKeys(header);
+  }
+  push->pull = std::move(pull);
   return Status::Ok();
 }
 
 Status Shard::HandleAssign(const PeerId& peer, const FrameView& frame, std::vector<Send>* out) {
   for (const SectionView& section : frame.sections()) {
     Table& table = *tables_[section.table.value()];
+    const StepRows& rows = step_rows_[section.table.value()];
     for (size_t i = 0; i < section.keys.size(); ++i) {
+      if (rows.Awaits(section.keys[i])) continue;  // it gets its row with the step under way
       table.Assign(section.keys[i], section.values.subspan(i * section.dim, section.dim));
     }
   }
@@ -334,44 +329,57 @@ void Shard::Refuse(const PeerId& peer, const FrameHeader& header, const Status& 
   out->push_back({peer, EncodeError(header, config_.route_version, position_.version, why)});
 }
 
-void Shard::ApplyStep(std::vector<Send>* out) {
+void Shard::Advance() {
+  // Pulls of this version that are due are answered before it is the version before.
+  while (due_.empty()) {
+    const std::optional<StagedPush> push = barrier_.TakeNext();
+    if (!push.has_value()) return;
+    AddPush(*push);
+    if (barrier_.complete()) ApplyStep();
+  }
+}
+
+void Shard::AddPush(const StagedPush& push) {
+  UnclearedVector<Slot> found;
+  for (const SectionView& section : push.frame.sections()) {
+    const size_t t = section.table.value();
+    std::span<const uint64_t> keys = section.keys;
+    std::span<const Slot> slots;
+    if (section.known_keys) {
+      const PullMemory::Section* const asked = push.pull->Find(section.table);
+      keys = asked->keys;
+      slots = asked->slots;
+    } else {
+      found.resize(keys.size());
+      tables_[t]->Find(keys, found);
+      slots = found;
+    }
+    step_rows_[t].Add(keys, slots, section);
+    added_total_[t] += section.total;
+  }
+}
+
+void Shard::ApplyStep() {
   EMPORIUM_CHECK(position_.global_step < std::numeric_limits<uint32_t>::max(),
                  "rows count steps in 32 bits");
-  const std::vector<StagedPush> pushes = barrier_.Take();
-  for (size_t i = 0; i < tables_.size(); ++i) ApplyTable(i, pushes);
+  const uint32_t before = position_.global_step;
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    counters_.rows_updated += step_rows_[i].rows();
+    step_rows_[i].Apply(*tables_[i], before + 1, barrier_.learning_rate_factor());
+    const double added = std::exchange(added_total_[i], 0);
+    if (!config_.tables[i].popularity) continue;
+    previous_total_[i] = tables_[i]->popularity_total(before);
+    tables_[i]->AddToTotal(added, before + 1);
+  }
+  barrier_.Advance();
   position_.version = position_.version.next();
   ++position_.global_step;
   EMPORIUM_CHECK(barrier_.step() == position_.version, "barrier and version go together");
   previous_known_ = true;
   ++counters_.steps_applied;
-  std::vector<ParkedPull> parked = std::exchange(parked_, {});
-  parked_bytes_ = 0;
-  for (const ParkedPull& pull : parked) AnswerPull(pull.peer, pull.frame, false, out);
-}
-
-void Shard::ApplyTable(size_t i, const std::vector<StagedPush>& pushes) {
-  Table& table = *tables_[i];
-  StepRows& rows = step_rows_[i];
-  std::vector<const SectionView*> sections;
-  uint64_t keys = 0;
-  double total = 0;
-  for (const StagedPush& push : pushes) {
-    for (const SectionView& section : push.frame.sections()) {
-      if (section.table.value() != i) continue;
-      sections.push_back(&section);
-      keys += section.keys.size();
-      total += section.total;
-    }
-  }
-  rows.Begin(keys, config_.tables[i].dim, config_.tables[i].popularity);
-  for (const SectionView* section : sections) rows.Add(table, *section);
-  const uint32_t before = position_.global_step;
-  rows.Apply(table, before + 1, pushes.front().frame.header().learning_rate_factor);
-  if (config_.tables[i].popularity) {
-    previous_total_[i] = table.popularity_total(before);
-    table.AddToTotal(total, before + 1);
-  }
-  counters_.rows_updated += rows.rows();
+  memory_.Forget();
+  for (ParkedPull& pull : parked_) due_.push_back(std::move(pull));
+  parked_.clear();
 }
 
 }  // namespace emporium::ps

@@ -7,8 +7,11 @@
 //     what has been staged can be applied without failing.
 //  2. version() grows by one exactly when all micro-batches of that step have been staged; each is
 //     applied once, however often it is sent.
-//  3. What tables hold is a function of the pushes by (step, micro-batch), not of their order.
+//  3. What tables hold is a function of the pushes by (step, micro-batch), not of their order:
+//     gradients are added in the order of micro-batches, as soon as those before them are here.
 //  4. Staged and parked bytes are bounded; at the bound the answer is Busy.
+//  5. Slots are kept across frames (pull_memory.h, step_rows.h): what erases or moves rows does so
+//     while no step is half staged, and calls ForgetSlots.
 //
 // A train stage begins with the first Pull or Push of a later stage at step 0 while nothing is
 // staged (the scheduler starts a stage only after every worker has finished the one before). Pulls
@@ -19,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +34,7 @@
 #include "proto/status.h"
 #include "ps/barrier.h"
 #include "ps/frame_bytes.h"
+#include "ps/pull_memory.h"
 #include "ps/step_rows.h"
 #include "ps/table.h"
 
@@ -40,7 +45,7 @@ using PeerId = std::string;
 // The one kind of action: bytes to send to a peer.
 struct Send {
   PeerId peer;
-  std::vector<std::byte> bytes;
+  Bytes bytes;
 };
 
 // Where a shard stands.
@@ -76,8 +81,13 @@ class Shard {
 
   explicit Shard(Config config);
 
-  // Takes one frame, however malformed, and appends the answers that are due.
+  // Takes one frame, however malformed, and appends the answers that are due. Pulls that it has
+  // unblocked are answered by AnswerNext.
   void Handle(const PeerId& peer, FrameBytes bytes, std::vector<Send>* out);
+  // Answers one pull whose version has come; false when there is none. One at a time, so that the
+  // first to compute need not wait until the rows of all have been gathered. To be called until
+  // false before the next frame.
+  bool AnswerNext(std::vector<Send>* out);
 
   // Makes the shard stand ready for a checkpoint of `stage` at `step` (a stage that has not begun
   // is begun at step 0). FailedPrecondition when it stands elsewhere or a step is half staged.
@@ -114,13 +124,22 @@ class Shard {
   Status HandleAssign(const PeerId& peer, const FrameView& frame, std::vector<Send>* out);
   Status Park(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame);
 
-  void AnswerPull(const PeerId& peer, const FrameView& frame, bool previous,
-                  std::vector<Send>* out);
+  // Answers a pull and remembers it for its push.
+  void Serve(const PeerId& peer, FrameBytes&& bytes, const FrameView& frame,
+             std::vector<Send>* out);
+  // Answers a pull; the slots of its keys, by section.
+  std::vector<UnclearedVector<Slot>> AnswerPull(const PeerId& peer, const FrameView& frame,
+                                                bool previous, std::vector<Send>* out);
+  // Puts the pull beside the push whose keys it has. NotFound when it is not known here.
+  Status RecallKeys(StagedPush* push);
   void Acknowledge(const PeerId& peer, const FrameHeader& header, std::vector<Send>* out);
   void Refuse(const PeerId& peer, const FrameHeader& header, const Status& why,
               std::vector<Send>* out);
-  void ApplyStep(std::vector<Send>* out);
-  void ApplyTable(size_t i, const std::vector<StagedPush>& pushes);
+  // Adds up what is here of the present step, and applies it when that is all.
+  void Advance();
+  void AddPush(const StagedPush& push);
+  void ApplyStep();
+  void ForgetSlots();
 
   const Config config_;
   std::vector<bool> owns_;  // index: partition
@@ -128,12 +147,15 @@ class Shard {
   Position position_;
   Barrier barrier_;
   std::vector<ParkedPull> parked_;  // all for version + 1
-  uint64_t parked_bytes_ = 0;
-  // The step before, by table: what pulls of the version before are answered with.
-  bool previous_known_ = false;
+  std::deque<ParkedPull> due_;      // for the present version, to be answered
+  uint64_t parked_bytes_ = 0;       // of both
+  PullMemory memory_;               // of the present version
+  // By table: the step that is being added up, and the step before, whose rows pulls of the version
+  // before are answered with.
   std::vector<StepRows> step_rows_;
+  std::vector<double> added_total_;
+  bool previous_known_ = false;
   std::vector<double> previous_total_;
-  std::vector<Slot> slots_;  // scratch
   ShardCounters counters_;
 };
 

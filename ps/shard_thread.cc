@@ -35,7 +35,9 @@ class ShardThread::Loop {
     const runtime::Stopwatch watch;
     const uint64_t steps = shard_->counters().steps_applied;
     shard_->Handle(peer, FrameBytes(std::move(message)), &out_);
-    SendOut();
+    do {
+      SendOut();
+    } while (shard_->AnswerNext(&out_));
     const bool applied = shard_->counters().steps_applied != steps;
     (applied ? seconds_applying_ : seconds_serving_) += watch.Seconds();
   }

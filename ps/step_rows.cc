@@ -1,8 +1,5 @@
 #include "ps/step_rows.h"
 
-#include <algorithm>
-#include <bit>
-
 #include "proto/check.h"
 
 namespace emporium::ps {
@@ -22,69 +19,102 @@ void AddFloats(const float* __restrict from, size_t n, float* __restrict to) {
 
 }  // namespace
 
-void StepRows::Begin(uint64_t keys, uint32_t dim, bool popularity) {
-  dim_ = dim;
-  popularity_ = popularity;
-  const uint64_t capacity = std::bit_ceil(std::max<uint64_t>(2 * keys, 2));
-  shift_ = 64 - std::countr_zero(capacity);
-  index_.assign(capacity, Entry{});
-  slots_.clear();
-  added_ = 0;
-  // Never cleared: what grows is filled with zeros, which would be written over at once.
-  if (gradients_.size() < keys * dim) gradients_.resize(keys * dim);
-  counts_.clear();
-  previous_popularity_.clear();
-}
-
-size_t StepRows::Locate(Slot slot) const {
-  size_t i = HomeOf(slot);
-  while (index_[i].slot != slot && index_[i].slot != kNoSlot) i = (i + 1) & (index_.size() - 1);
-  return i;
-}
-
-void StepRows::Add(Table& table, const SectionView& section) {
-  found_.resize(section.keys.size());
-  table.FindOrCreate(section.keys, found_);
-  added_ += found_.size();
-  EMPORIUM_CHECK(2 * added_ <= index_.size(), "Begin is told how many keys will come");
-  for (size_t i = 0; i < found_.size(); ++i) {
-    if (i + kAhead < found_.size()) __builtin_prefetch(&index_[HomeOf(found_[i + kAhead])], 1);
+void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
+                   const SectionView& section) {
+  EMPORIUM_CHECK(keys.size() == section.rows && slots.size() == section.rows,
+                 "a gradient for every key");
+  if (slots.empty()) return;
+  if (slots_.empty()) positions_.Clear(std::max(previous_rows_, slots.size()));
+  const size_t most = slots_.size() + slots.size();
+  positions_.Reserve(most);
+  if (gradients_.size() < most * dim_) gradients_.resize(most * dim_);
+  const bool counted = popularity_ && !section.counts.empty();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (i + kAhead < slots.size()) positions_.Prefetch(slots[i + kAhead]);
     const float* gradient = section.values.data() + i * dim_;
-    const float count = popularity_ && !section.counts.empty() ? section.counts[i] : 0;
-    Entry& entry = index_[Locate(found_[i])];
-    if (entry.slot == kNoSlot) {
-      entry = {found_[i], static_cast<uint32_t>(slots_.size())};
+    const float count = counted ? section.counts[i] : 0;
+    uint32_t& position = slots[i] != kNoSlot ? Known(slots[i]) : Awaited(keys[i]);
+    if (position == kFree) {
+      position = static_cast<uint32_t>(slots_.size());
       CopyFloats(gradient, dim_, gradients_.data() + slots_.size() * dim_);
-      slots_.push_back(found_[i]);
+      slots_.push_back(slots[i]);
       if (popularity_) counts_.push_back(count);
       continue;
     }
-    AddFloats(gradient, dim_, gradients_.data() + size_t{entry.position} * dim_);
-    if (popularity_) counts_[entry.position] += count;
+    AddFloats(gradient, dim_, gradients_.data() + size_t{position} * dim_);
+    if (popularity_) counts_[position] += count;
   }
 }
 
+uint32_t& StepRows::Known(Slot slot) {
+  Entry<Slot>& entry = positions_.At(slot);
+  entry.name = slot;
+  return entry.position;
+}
+
+uint32_t& StepRows::Awaited(uint64_t key) {
+  awaited_.Reserve(awaited_keys_.size() + 1);
+  Entry<uint64_t>& entry = awaited_.At(key);
+  if (entry.position == kFree) {
+    entry.name = key;
+    awaited_keys_.push_back(key);
+    awaited_positions_.push_back(static_cast<uint32_t>(slots_.size()));
+  }
+  return entry.position;
+}
+
+void StepRows::MakeRows(Table& table) {
+  if (awaited_keys_.empty()) return;
+  std::vector<Slot> made(awaited_keys_.size());
+  table.FindOrCreate(awaited_keys_, made);
+  for (size_t i = 0; i < made.size(); ++i) {
+    const uint32_t position = awaited_positions_[i];
+    slots_[position] = made[i];
+    Known(made[i]) = position;
+  }
+  ForgetAwaited();
+}
+
 void StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
+  MakeRows(table);
   const size_t floats = slots_.size() * dim_;
   if (previous_weights_.size() < floats) previous_weights_.resize(floats);
   previous_popularity_.resize(popularity_ ? slots_.size() : 0);
   table.UpdateAndKeep(slots_, std::span(gradients_).first(floats), counts_, step,
                       learning_rate_factor, std::span(previous_weights_).first(floats),
                       previous_popularity_);
+  previous_rows_ = slots_.size();
+  std::swap(positions_, previous_);
+  slots_.clear();
+  counts_.clear();
+}
+
+void StepRows::Clear() {
+  slots_.clear();
+  counts_.clear();
+  ForgetAwaited();
+  previous_rows_ = 0;
+}
+
+void StepRows::ForgetAwaited() {
+  if (awaited_keys_.empty()) return;
+  awaited_.Clear(0);
+  awaited_keys_.clear();
+  awaited_positions_.clear();
 }
 
 void StepRows::ReadPrevious(const Table& table, std::span<const uint64_t> keys,
                             std::span<const Slot> slots, uint32_t step, std::span<float> weights,
                             std::span<float> popularity) const {
   table.Read(keys, slots, step, weights, popularity);
-  if (slots_.empty()) return;
+  if (previous_rows_ == 0) return;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == kNoSlot) continue;
-    const Entry& entry = index_[Locate(slots[i])];
-    if (entry.slot == kNoSlot) continue;
-    const float* before = previous_weights_.data() + size_t{entry.position} * dim_;
+    const uint32_t position = previous_.At(slots[i]).position;
+    if (position == kFree) continue;
+    const float* before = previous_weights_.data() + size_t{position} * dim_;
     CopyFloats(before, dim_, weights.data() + i * dim_);
-    if (!popularity.empty()) popularity[i] = previous_popularity_[entry.position];
+    if (!popularity.empty()) popularity[i] = previous_popularity_[position];
   }
 }
 

@@ -1,16 +1,23 @@
-// The rows of one table that one step changes: their gradients summed over the micro-batches, and
-// afterwards what they were before, for pulls of the version before.
+// The rows of one table that a step changes: their gradients, summed as pushes arrive, and, once
+// the step has been applied, what its rows were before, for pulls of the version before.
 //
 // Belongs to the shard's thread; the memory is kept from step to step. Invariants:
 //  1. A row occurs once; position i of every array speaks of the same row.
 //  2. Gradients of a key are added in the order in which Add was called (the first is copied), so
 //     the sum is the same bits on any shard.
+//  3. A key without a row gets one in Apply, not before: until then nothing but this object knows
+//     that it was pushed.
+//  4. What Apply has left for ReadPrevious stays until the next Apply, whatever is added meanwhile.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "proto/bytes.h"
 #include "proto/frame.h"
 #include "ps/table.h"
 
@@ -18,39 +25,92 @@ namespace emporium::ps {
 
 class StepRows {
  public:
-  // Forgets the step before; the sections that will be added have `keys` keys in all.
-  void Begin(uint64_t keys, uint32_t dim, bool popularity);
-  // Adds one micro-batch's gradients; keys without a row get one.
-  void Add(Table& table, const SectionView& section);
-  // Updates the rows once each with what was added, and remembers what they were before.
-  void Apply(Table& table, uint32_t step, float learning_rate_factor);
+  StepRows(uint32_t dim, bool popularity) : dim_(dim), popularity_(popularity) {}
+
+  // Adds one micro-batch's gradients. `slots` are those of the table for `keys`, kNoSlot where it
+  // has no row.
+  void Add(std::span<const uint64_t> keys, std::span<const Slot> slots, const SectionView& section);
+  // Whether gradients of a key without a row have been added.
+  bool Awaits(uint64_t key) const { return awaited_.At(key).position != kFree; }
   size_t rows() const { return slots_.size(); }
+
+  // Updates the rows once each with what was added, which is forgotten, and remembers what they
+  // were before.
+  void Apply(Table& table, uint32_t step, float learning_rate_factor);
+  // Forgets what was added and what was remembered.
+  void Clear();
 
   // Table::Read for the version before: as it was remembered where the row has changed.
   void ReadPrevious(const Table& table, std::span<const uint64_t> keys, std::span<const Slot> slots,
                     uint32_t step, std::span<float> weights, std::span<float> popularity) const;
 
  private:
-  // Open addressing, at most half full: slot -> position.
-  struct Entry {
-    Slot slot = kNoSlot;
-    uint32_t position = 0;
-  };
-  size_t HomeOf(Slot slot) const { return (slot * 0x9e3779b97f4a7c15u) >> shift_; }
-  // Where in index_ the slot stands, or the free place where it belongs.
-  size_t Locate(Slot slot) const;
+  static constexpr uint32_t kFree = 0xffffffff;
+  // Slot or key -> position, by open addressing, at most half full.
+  template <class Name>
+  class Positions {
+   public:
+    struct Entry {
+      Name name = 0;
+      uint32_t position = kFree;
+    };
+    // Forgets all; makes room for so many at once.
+    void Clear(size_t expected) {
+      const size_t capacity = std::bit_ceil(std::max<size_t>(2 * expected, 2));
+      entries_.assign(capacity, Entry{});
+      shift_ = 64 - std::countr_zero(capacity);
+    }
+    // Room for so many in all; what is there stays.
+    void Reserve(size_t names) {
+      if (2 * names <= entries_.size()) return;
+      const std::vector<Entry> old = std::exchange(entries_, {});
+      Clear(names);
+      for (const Entry& entry : old) {
+        if (entry.position != kFree) entries_[Locate(entry.name)] = entry;
+      }
+    }
+    // The entry of the name, or the free one that is its to take.
+    Entry& At(Name name) { return entries_[Locate(name)]; }
+    const Entry& At(Name name) const { return entries_[Locate(name)]; }
+    void Prefetch(Name name) const { __builtin_prefetch(&entries_[HomeOf(name)], 1); }
 
-  uint32_t dim_ = 0;
-  bool popularity_ = false;
-  int shift_ = 63;
-  uint64_t added_ = 0;  // keys since Begin
-  std::vector<Entry> index_;
-  std::vector<Slot> slots_;
-  std::vector<float> gradients_;  // [rows, dim], and room behind them
-  std::vector<float> counts_;     // [rows]
-  std::vector<float> previous_weights_;
-  std::vector<float> previous_popularity_;
-  std::vector<Slot> found_;  // scratch of Add
+   private:
+    size_t HomeOf(Name name) const { return (uint64_t{name} * 0x9e3779b97f4a7c15u) >> shift_; }
+    size_t Locate(Name name) const {
+      size_t i = HomeOf(name);
+      while (entries_[i].position != kFree && entries_[i].name != name) {
+        i = (i + 1) & (entries_.size() - 1);
+      }
+      return i;
+    }
+    int shift_ = 63;
+    std::vector<Entry> entries_ = std::vector<Entry>(2);
+  };
+  template <class Name>
+  using Entry = typename Positions<Name>::Entry;
+
+  // The position of a row; kFree, to be written over, when it is met for the first time.
+  uint32_t& Known(Slot slot);
+  uint32_t& Awaited(uint64_t key);
+  // Gives every awaited key its row.
+  void MakeRows(Table& table);
+  void ForgetAwaited();
+
+  const uint32_t dim_;
+  const bool popularity_;
+  // The step that is being added up.
+  Positions<Slot> positions_;
+  std::vector<Slot> slots_;             // kNoSlot: no row yet
+  UnclearedVector<float> gradients_;    // [rows, dim], and room behind them
+  std::vector<float> counts_;           // [rows]
+  Positions<uint64_t> awaited_;         // of the keys without a row
+  std::vector<uint64_t> awaited_keys_;  // as they came, with ...
+  std::vector<uint32_t> awaited_positions_;
+  // The step before.
+  size_t previous_rows_ = 0;
+  Positions<Slot> previous_;
+  UnclearedVector<float> previous_weights_;
+  UnclearedVector<float> previous_popularity_;
 };
 
 }  // namespace emporium::ps

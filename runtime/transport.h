@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/bytes.h"
 #include "proto/status.h"
 
 namespace emporium::runtime {
@@ -77,7 +78,7 @@ class ServerSocket {
   virtual bool Receive(std::string& peer, Message& message, int64_t timeout_ms) = 0;
   // Queues bytes for a peer; a peer that is gone or does not read is dropped silently (it will ask
   // again).
-  virtual void Send(const std::string& peer, std::vector<std::byte> bytes) = 0;
+  virtual void Send(const std::string& peer, Bytes bytes) = 0;
 };
 
 // DEALER sockets to many servers, waited on together.
@@ -88,7 +89,7 @@ class ClientSocket {
   virtual Waker waker() const = 0;
   // Connects (again) the numbered peer; an older connection of that number is closed.
   virtual Status Connect(size_t peer, const std::string& endpoint) = 0;
-  virtual void Send(size_t peer, std::vector<std::byte> bytes) = 0;
+  virtual void Send(size_t peer, Bytes bytes) = 0;
   // As ServerSocket::Receive.
   virtual bool Receive(size_t& peer, Message& message, int64_t timeout_ms) = 0;
 };

@@ -56,11 +56,11 @@ Result<SocketHandle> MakeSocket(void* context, int type) {
 }
 
 // A message that will own `bytes` without copying them.
-void InitFromVector(zmq_msg_t* message, std::vector<std::byte> bytes) {
-  auto owner = std::make_unique<std::vector<std::byte>>(std::move(bytes));
+void InitFromVector(zmq_msg_t* message, Bytes bytes) {
+  auto owner = std::make_unique<Bytes>(std::move(bytes));
   const auto release = [](void*, void* hint) {
     NoteReceived();
-    const std::unique_ptr<std::vector<std::byte>> end(static_cast<std::vector<std::byte>*>(hint));
+    const std::unique_ptr<Bytes> end(static_cast<Bytes*>(hint));
   };
   void* const data = owner->data();
   const size_t size = owner->size();
@@ -252,7 +252,7 @@ class ZmqServer final : public ServerSocket {
     }
   }
 
-  void Send(const std::string& peer, std::vector<std::byte> bytes) override {
+  void Send(const std::string& peer, Bytes bytes) override {
     // Without ROUTER_MANDATORY libzmq drops what is for a peer that is gone or too slow.
     if (zmq_send(socket_.get(), peer.data(), peer.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
     zmq_msg_t message;
@@ -322,7 +322,7 @@ class ZmqClient final : public ClientSocket {
     return Status::Ok();
   }
 
-  void Send(size_t peer, std::vector<std::byte> bytes) override {
+  void Send(size_t peer, Bytes bytes) override {
     EMPORIUM_CHECK(peer < sockets_.size() && sockets_[peer] != nullptr, "the peer is connected");
     zmq_msg_t message;
     InitFromVector(&message, std::move(bytes));

@@ -23,6 +23,9 @@ struct TableKeys {
   bool want_popularity = false;
   std::vector<uint64_t> keys;
   std::vector<float> counts;  // positive sightings of each key; empty: the table keeps none
+  // The keys of shard s are those from shard_begin[s] to before shard_begin[s + 1]; empty: the keys
+  // are in another order (worker/key_order.h).
+  std::vector<uint32_t> shard_begin;
 };
 
 struct PlannedBatch {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "proto/element.h"
 
 namespace emporium::worker {
 
@@ -16,8 +17,16 @@ KeySplit::KeySplit(const runtime::Route& route, std::vector<const TableKeys*> ta
   for (size_t i = 0; i < tables.size(); ++i) {
     Table& table = tables_[i];
     table.keys = tables[i];
-    if (shards_ == 1) continue;
     const std::vector<uint64_t>& keys = table.keys->keys;
+    if (shards_ == 1) {
+      table.begin = {0, static_cast<uint32_t>(keys.size())};
+      continue;
+    }
+    if (!table.keys->shard_begin.empty()) {
+      table.begin = table.keys->shard_begin;
+      EMPORIUM_CHECK(table.begin.size() == shards_ + 1, "keys are in the order of this route");
+      continue;
+    }
     // Counting sort by owner: two passes, and positions stay ascending within a shard.
     owner.resize(keys.size());
     table.begin.assign(shards_ + 1, 0);
@@ -35,15 +44,11 @@ KeySplit::KeySplit(const runtime::Route& route, std::vector<const TableKeys*> ta
 }
 
 size_t KeySplit::count(size_t i, size_t shard) const {
-  const Table& table = tables_[i];
-  if (table.begin.empty()) return table.keys->keys.size();
-  return table.begin[shard + 1] - table.begin[shard];
+  return tables_[i].begin[shard + 1] - tables_[i].begin[shard];
 }
 
 std::span<const uint32_t> KeySplit::rows(size_t i, size_t shard) const {
-  const Table& table = tables_[i];
-  if (table.begin.empty()) return {};
-  return std::span(table.rows).subspan(table.begin[shard], count(i, shard));
+  return std::span(tables_[i].rows).subspan(tables_[i].begin[shard], count(i, shard));
 }
 
 std::vector<uint32_t> TableDims(const spec::Job& job) {
@@ -58,8 +63,8 @@ namespace {
 
 void GatherKeys(const KeySplit& split, size_t i, size_t shard, std::span<uint64_t> out) {
   const std::vector<uint64_t>& keys = split.table(i).keys;
-  if (split.whole(i, shard)) {
-    std::copy(keys.begin(), keys.end(), out.begin());
+  if (split.in_order(i)) {
+    std::copy_n(keys.data() + split.first(i, shard), out.size(), out.data());
     return;
   }
   size_t j = 0;
@@ -72,16 +77,32 @@ void GatherCounts(const KeySplit& split, size_t i, size_t shard, std::span<float
     std::fill(out.begin(), out.end(), 0.0f);
     return;
   }
-  if (split.whole(i, shard)) {
-    std::copy(counts.begin(), counts.end(), out.begin());
+  if (split.in_order(i)) {
+    std::copy_n(counts.data() + split.first(i, shard), out.size(), out.data());
     return;
   }
   size_t j = 0;
   for (const uint32_t row : split.rows(i, shard)) out[j++] = counts[row];
 }
 
-void ScaleInto(const float* from, size_t n, float scale, float* to) {
-  for (size_t k = 0; k < n; ++k) to[k] = from[k] * scale;
+// In blocks of a constant size, which the compiler makes vector instructions of.
+void ScaleInto(const float* __restrict from, size_t n, float scale, float* __restrict to) {
+  constexpr size_t kBlock = 16;
+  size_t k = 0;
+  for (; k + kBlock <= n; k += kBlock) {
+    for (size_t j = 0; j < kBlock; ++j) to[k + j] = from[k + j] * scale;
+  }
+  for (; k < n; ++k) to[k] = from[k] * scale;
+}
+
+uint64_t HashOf(const KeySplit& split, size_t i, size_t shard) {
+  const std::span<const uint64_t> keys = split.table(i).keys;
+  if (split.in_order(i)) {
+    return HashOfKeys(keys.subspan(split.first(i, shard), split.count(i, shard)));
+  }
+  std::vector<uint64_t> own(split.count(i, shard));
+  GatherKeys(split, i, shard, own);
+  return HashOfKeys(own);
 }
 
 // One compiled loop per usual row width, so that a row is a few vector instructions.
@@ -95,7 +116,9 @@ void GatherRowsOf(std::span<const uint32_t> rows, const float* from, float scale
 void GatherRows(const KeySplit& split, size_t i, size_t shard, const GradientSource& source,
                 float scale, std::span<float> out) {
   const float* const from = source.values.data();
-  if (split.whole(i, shard)) return ScaleInto(from, out.size(), scale, out.data());
+  if (split.in_order(i)) {
+    return ScaleInto(from + split.first(i, shard) * source.dim, out.size(), scale, out.data());
+  }
   const auto rows = split.rows(i, shard);
   switch (source.dim) {
     case 16:
@@ -112,11 +135,11 @@ void GatherRows(const KeySplit& split, size_t i, size_t shard, const GradientSou
   }
 }
 
-void ScatterRows(const KeySplit& split, size_t i, size_t shard, std::span<const float> from,
-                 size_t dim, std::span<float> out) {
+void ScatterFloats(const KeySplit& split, size_t i, size_t shard, std::span<const float> from,
+                   size_t dim, std::span<float> out) {
   if (from.empty()) return;
-  if (split.whole(i, shard)) {
-    std::memcpy(out.data(), from.data(), from.size_bytes());
+  if (split.in_order(i)) {
+    std::memcpy(out.data() + split.first(i, shard) * dim, from.data(), from.size_bytes());
     return;
   }
   // Rows are short: a copy of a constant size needs no call.
@@ -133,38 +156,57 @@ void ScatterRows(const KeySplit& split, size_t i, size_t shard, std::span<const 
   }
 }
 
+// Rows of a reply, in the form in which they came.
+void ScatterRows(const KeySplit& split, size_t i, size_t shard, const SectionView& section,
+                 std::span<float> out) {
+  const uint32_t dim = section.dim;
+  if (section.element == spec::FP32) {
+    return ScatterFloats(split, i, shard, section.values, dim, out);
+  }
+  const std::byte* from = section.weights.data();
+  if (split.in_order(i)) {
+    DecodeRows(section.element, from, section.rows, dim, &out[split.first(i, shard) * dim]);
+    return;
+  }
+  const size_t bytes = WeightBytes(section.element, dim);
+  for (const uint32_t row : split.rows(i, shard)) {
+    Decode(section.element, from, dim, &out[size_t{row} * dim]);
+    from += bytes;
+  }
+}
+
 // Keys and values of every table with keys of the shard, or with counts: Push and Assign.
-std::vector<std::byte> EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
-                                  std::span<const GradientSource> sources, float scale,
-                                  bool with_counts) {
+Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
+                 std::span<const GradientSource> sources, float scale, KeyForm form) {
   EMPORIUM_CHECK(sources.size() == split.tables(), "one source per table");
   std::vector<FrameBuilder::Section> sections;
   std::vector<size_t> table_of_section;
   for (size_t i = 0; i < split.tables(); ++i) {
     const TableKeys& keys = split.table(i);
-    const bool counts = with_counts && sources[i].counted;
+    const bool counts = header.type == FrameType::kPush && sources[i].counted;
     const auto rows = static_cast<uint32_t>(split.count(i, shard));
     if (rows == 0 && !counts) continue;
     EMPORIUM_CHECK(sources[i].values.size() == split.rows_of(i) * sources[i].dim,
                    "a source has a row per key");
-    double total = 0;
+    FrameBuilder::Section section;
+    section.table = keys.table;
+    section.keys = rows;
+    section.rows = rows;
+    section.dim = sources[i].dim;
+    section.has_counts = counts;
     if (counts) {
-      for (const float count : keys.counts) total += count;
+      for (const float count : keys.counts) section.total += count;
     }
-    sections.push_back({.table = keys.table,
-                        .keys = rows,
-                        .rows = rows,
-                        .dim = sources[i].dim,
-                        .want_popularity = false,
-                        .has_counts = counts,
-                        .total = total});
+    section.known_keys = form == KeyForm::kHash && rows > 0;
+    if (section.known_keys) section.keys_hash = HashOf(split, i, shard);
+    sections.push_back(section);
     table_of_section.push_back(i);
   }
   FrameBuilder builder(header, sections);
   for (size_t s = 0; s < sections.size(); ++s) {
     const size_t i = table_of_section[s];
     const FrameBuilder::Parts parts = builder.part(s);
-    GatherKeys(split, i, shard, parts.keys);
+    if (!sections[s].known_keys) GatherKeys(split, i, shard, parts.keys);
     GatherRows(split, i, shard, sources[i], scale, parts.values);
     if (sections[s].has_counts) GatherCounts(split, i, shard, parts.counts);
   }
@@ -173,7 +215,7 @@ std::vector<std::byte> EncodeRows(const FrameHeader& header, const KeySplit& spl
 
 }  // namespace
 
-std::vector<std::byte> EncodePull(const FrameHeader& header, const KeySplit& split, size_t shard) {
+Bytes EncodePull(const FrameHeader& header, const KeySplit& split, size_t shard) {
   std::vector<FrameBuilder::Section> sections;
   std::vector<size_t> table_of_section;
   for (size_t i = 0; i < split.tables(); ++i) {
@@ -219,23 +261,23 @@ Status DecodePull(const KeySplit& split, std::span<const runtime::Message> repli
                         "job file and version?");
       }
       const SectionView& section = frame->sections()[s++];
-      ScatterRows(split, i, shard, section.values, target.dim, target.values);
+      ScatterRows(split, i, shard, section, target.values);
       if (!wants || target.popularity.empty()) continue;
-      ScatterRows(split, i, shard, section.counts, 1, target.popularity);
+      ScatterFloats(split, i, shard, section.counts, 1, target.popularity);
       if (target.total != nullptr) *target.total = section.total;
     }
   }
   return Status::Ok();
 }
 
-std::vector<std::byte> EncodePush(const FrameHeader& header, const KeySplit& split, size_t shard,
-                                  std::span<const GradientSource> gradients, float scale) {
-  return EncodeRows(header, split, shard, gradients, scale, true);
+Bytes EncodePush(const FrameHeader& header, const KeySplit& split, size_t shard,
+                 std::span<const GradientSource> gradients, float scale, KeyForm form) {
+  return EncodeRows(header, split, shard, gradients, scale, form);
 }
 
-std::vector<std::byte> EncodeAssign(const FrameHeader& header, const KeySplit& split, size_t shard,
-                                    std::span<const GradientSource> sources) {
-  return EncodeRows(header, split, shard, sources, 1, false);
+Bytes EncodeAssign(const FrameHeader& header, const KeySplit& split, size_t shard,
+                   std::span<const GradientSource> sources) {
+  return EncodeRows(header, split, shard, sources, 1, KeyForm::kKeys);
 }
 
 }  // namespace emporium::worker

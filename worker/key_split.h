@@ -30,16 +30,18 @@ class KeySplit {
   size_t rows_of(size_t i) const { return tables_[i].keys->keys.size(); }
   // How many keys of table i the shard owns.
   size_t count(size_t i, size_t shard) const;
-  // Whether that is all of them: then row j is key j, and `rows` is not there.
-  bool whole(size_t i, size_t shard) const { return count(i, shard) == rows_of(i); }
+  // Whether the keys of table i lie in the order of shards: then those of a shard are one block
+  // from `first` on, and `rows` is not there.
+  bool in_order(size_t i) const { return tables_[i].rows.empty(); }
+  size_t first(size_t i, size_t shard) const { return tables_[i].begin[shard]; }
   // Positions in table(i).keys, ascending.
   std::span<const uint32_t> rows(size_t i, size_t shard) const;
 
  private:
   struct Table {
     const TableKeys* keys = nullptr;
-    std::vector<uint32_t> rows;   // by shard, one after another; empty with a single shard
-    std::vector<uint32_t> begin;  // [shards + 1]; empty with a single shard
+    std::vector<uint32_t> rows;   // by shard, one after another; empty when they are in order
+    std::vector<uint32_t> begin;  // [shards + 1]: of a shard's keys in `rows`, or in order
   };
   size_t shards_ = 0;
   std::vector<Table> tables_;
@@ -48,7 +50,7 @@ class KeySplit {
 // Floats of a row of every table, by TableId: embedding tables, then dense groups.
 std::vector<uint32_t> TableDims(const spec::Job& job);
 
-std::vector<std::byte> EncodePull(const FrameHeader& header, const KeySplit& split, size_t shard);
+Bytes EncodePull(const FrameHeader& header, const KeySplit& split, size_t shard);
 
 // Where the rows of one table go.
 struct RowTarget {
@@ -70,12 +72,15 @@ struct GradientSource {
   // is. Keys without counts were seen 0 times.
   bool counted = false;
 };
+// What travels of keys: the keys, or their hash, which is enough for a shard that has answered the
+// pull of the same keys.
+enum class KeyForm : uint8_t { kKeys, kHash };
 // Gradients are multiplied by `scale`.
-std::vector<std::byte> EncodePush(const FrameHeader& header, const KeySplit& split, size_t shard,
-                                  std::span<const GradientSource> gradients, float scale);
+Bytes EncodePush(const FrameHeader& header, const KeySplit& split, size_t shard,
+                 std::span<const GradientSource> gradients, float scale, KeyForm form);
 
 // Values of rows that may not exist yet.
-std::vector<std::byte> EncodeAssign(const FrameHeader& header, const KeySplit& split, size_t shard,
-                                    std::span<const GradientSource> sources);
+Bytes EncodeAssign(const FrameHeader& header, const KeySplit& split, size_t shard,
+                   std::span<const GradientSource> sources);
 
 }  // namespace emporium::worker

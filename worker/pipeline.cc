@@ -269,9 +269,12 @@ void Pipeline::Push(Number number, Item* item, TimeByPart* time) {
   PsCall call;
   call.request_id = item->work.push.request_id;
   call.answer = FrameType::kAck;
-  call.encode = [this, item](size_t shard) { return planner_.PushFrame(item->work, shard); };
+  call.encode = [this, item](size_t shard) {
+    return planner_.PushFrame(item->work, shard, KeyForm::kKeys);
+  };
+  // The shards know the keys from the pull; one that has forgotten them asks.
   for (size_t shard = 0; shard < planner_.shards(); ++shard) {
-    call.frames.push_back(call.encode(shard));
+    call.frames.push_back(planner_.PushFrame(item->work, shard, KeyForm::kHash));
   }
   call.done = [this, number](const Status& status, const std::vector<Message>&) {
     PushAcknowledged(number, status);

@@ -96,6 +96,7 @@ class Client final : public PsClient {
  private:
   struct Part {
     bool answered = false;
+    bool repeated = false;
     TimePoint resend_at;
     Message reply;
   };
@@ -220,6 +221,9 @@ class Client final : public PsClient {
     if (part.answered) return;
     if (header->type == FrameType::kError) {
       if (header->error == StatusCode::kBusy) return ScheduleResend(&part, Now() + kBusyDelay);
+      if (header->error == StatusCode::kNotFound && !part.repeated) {
+        return ScheduleResend(&part, Now());
+      }
       const auto frame = FrameView::Parse(message.bytes());
       const std::string why = frame.ok() ? std::string(frame->error_message()) : "no reason given";
       return End(found, Status(header->error, "shard " + std::to_string(shard) + ": " + why));
@@ -249,6 +253,7 @@ class Client final : public PsClient {
         if (part.answered) continue;
         if (part.resend_at <= now) {
           socket_->Send(shard, pending.call.encode(shard));
+          part.repeated = true;
           part.resend_at = now + kTimeout;
           MutexLock lock(mutex_);
           ++counters_.repetitions;

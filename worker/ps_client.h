@@ -4,8 +4,9 @@
 //
 // Retries are made here: a frame without an answer is sent again after limits::kCallTimeoutMs (a
 // shard recognises repetitions), one that was answered Busy after limits::kBusyDelayMs; either way
-// for as long as kMaxCallAttempts timeouts take together. Every other refusal goes to the caller,
-// Stale among them.
+// for as long as kMaxCallAttempts timeouts take together. A first frame that was answered NotFound
+// (it speaks of keys that the shard does not know) is repeated at once, as `encode` makes it. Every
+// other refusal goes to the caller, Stale among them.
 //
 // Any thread may use it. Callbacks run on the client's thread and must not block.
 #pragma once
@@ -23,11 +24,12 @@
 namespace emporium::worker {
 
 struct PsCall {
-  uint64_t request_id = 0;                     // NewRequestId(), also in the frames
-  FrameType answer = FrameType::kPullReply;    // what success looks like
-  std::vector<std::vector<std::byte>> frames;  // by shard: what is sent first
-  // Makes the frame of a shard anew, for a repetition. What it refers to lives until `done`.
-  std::function<std::vector<std::byte>(size_t shard)> encode;
+  uint64_t request_id = 0;                   // NewRequestId(), also in the frames
+  FrameType answer = FrameType::kPullReply;  // what success looks like
+  std::vector<Bytes> frames;                 // by shard: what is sent first
+  // Makes the frame of a shard for a repetition, which takes nothing for known. What it refers to
+  // lives until `done`.
+  std::function<Bytes(size_t shard)> encode;
   // Called exactly once. `replies` by shard, only when the status is ok.
   std::function<void(const Status& status, std::vector<runtime::Message> replies)> done;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "worker/key_order.h"
 #include "worker/learning_rate.h"
 
 namespace emporium::worker {
@@ -38,6 +39,7 @@ Status WorkPlanner::Read(Work* work) const {
 }
 
 void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
+  OrderByShard(*route_, &work->planned);
   std::vector<const TableKeys*> tables;
   for (const TableKeys& keys : work->planned.tables) tables.push_back(&keys);
   if (!work->empty()) {
@@ -65,6 +67,10 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
   work->pull = header;
   work->pull.type = FrameType::kPull;
   work->pull.request_id = pull_id;
+  if (!id.only_await) {
+    work->pull.micro_batch = id.micro_batch;
+    work->pull.micro_batches = id.of;
+  }
   work->push = header;
   work->push.type = FrameType::kPush;
   work->push.request_id = push_id;
@@ -88,11 +94,11 @@ Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies
   return DecodePull(work->split, replies, targets);
 }
 
-std::vector<std::byte> WorkPlanner::PullFrame(const Work& work, size_t shard) const {
+Bytes WorkPlanner::PullFrame(const Work& work, size_t shard) const {
   return EncodePull(work.pull, work.split, shard);
 }
 
-std::vector<std::byte> WorkPlanner::PushFrame(const Work& work, size_t shard) const {
+Bytes WorkPlanner::PushFrame(const Work& work, size_t shard, KeyForm form) const {
   std::vector<GradientSource> sources(work.split.tables());
   size_t s = 0;
   for (const RowBuffer* buffer : {&work.rows, &work.dense}) {
@@ -103,7 +109,7 @@ std::vector<std::byte> WorkPlanner::PushFrame(const Work& work, size_t shard) co
     sources[s].dim = dims_[table.value()];
     sources[s].counted = Counts(table);
   }
-  return EncodePush(work.push, work.split, shard, sources, work.scale);
+  return EncodePush(work.push, work.split, shard, sources, work.scale, form);
 }
 
 }  // namespace emporium::worker

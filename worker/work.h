@@ -56,14 +56,14 @@ class WorkPlanner {
 
   // Reads the batch of `work->id` (none when it only awaits a step).
   Status Read(Work* work) const;
-  // Splits its keys and fills in everything that is known before rows are; the ids are the
-  // client's.
+  // Orders its keys by shard, splits them and fills in everything that is known before rows are;
+  // the ids are the client's.
   void Plan(Work* work, uint64_t pull_id, uint64_t push_id) const;
   // Rows and dense rows of the answers (by shard) into work->rows and work->dense.
   Status Unpack(Work* work, std::span<const runtime::Message> replies) const;
 
-  std::vector<std::byte> PullFrame(const Work& work, size_t shard) const;
-  std::vector<std::byte> PushFrame(const Work& work, size_t shard) const;
+  Bytes PullFrame(const Work& work, size_t shard) const;
+  Bytes PushFrame(const Work& work, size_t shard, KeyForm form) const;
 
  private:
   bool Counts(TableId table) const;

@@ -40,7 +40,7 @@ FrameHeader PushHeader() {
 }
 
 // Two tables: three keys of width 3 with counts, one key of width 1 without.
-std::vector<std::byte> PushFrame() {
+Bytes PushFrame() {
   const FrameBuilder::Section sections[] = {
       {.table = TableId(5), .keys = 3, .rows = 3, .dim = 3, .has_counts = true, .total = 2.5},
       {.table = TableId(1), .keys = 1, .dim = 1},
@@ -58,7 +58,7 @@ std::vector<std::byte> PushFrame() {
 }
 
 TEST(Frame, PushComesBackAsItWasWritten) {
-  const std::vector<std::byte> bytes = PushFrame();
+  const Bytes bytes = PushFrame();
   // 96 + (24 + 24 + 36 + 12) + (24 + 8 + 4 + 4 zeros)
   EXPECT_EQ(bytes.size(), 96u + 96u + 40u);
   const Result<FrameView> view = FrameView::Parse(bytes);
@@ -107,8 +107,9 @@ TEST(Frame, SlotsTravelBothWays) {
     const FrameBuilder::Parts parts = builder.part(0);
     for (size_t i = 0; i < 6; ++i) parts.slots[i] = static_cast<float>(i);
     parts.slots[5] = std::numeric_limits<float>::quiet_NaN();
+    parts.counts[0] = 0;
     parts.counts[1] = 9;
-    const std::vector<std::byte> bytes = std::move(builder).Finish();
+    const Bytes bytes = std::move(builder).Finish();
     const Result<FrameView> view = FrameView::Parse(bytes);
     ASSERT_TRUE(view.ok()) << view.status().ToString();
     const SectionView& section = view->sections()[0];
@@ -118,11 +119,101 @@ TEST(Frame, SlotsTravelBothWays) {
     EXPECT_TRUE(std::isnan(section.slots[5]));
   }
   const FrameBuilder::Section asked[] = {{.table = TableId(0), .keys = 1, .want_slots = true}};
-  const std::vector<std::byte> pull = FrameBuilder(FrameHeader(), asked).Finish();
+  const Bytes pull = FrameBuilder(FrameHeader(), asked).Finish();
   const Result<FrameView> view = FrameView::Parse(pull);
   ASSERT_TRUE(view.ok()) << view.status().ToString();
   EXPECT_TRUE(view->sections()[0].want_slots);
   EXPECT_FALSE(view->sections()[0].want_popularity);
+}
+
+// Half floats with counts.
+Bytes ReplyFrame() {
+  FrameHeader header;
+  header.type = FrameType::kPullReply;
+  const FrameBuilder::Section sections[] = {
+      {.table = TableId(1), .rows = 3, .dim = 5, .has_counts = true, .element = spec::FP16}};
+  FrameBuilder builder(header, sections);
+  const FrameBuilder::Parts parts = builder.part(0);
+  std::fill(parts.weights.begin(), parts.weights.end(), std::byte{0x11});
+  std::fill(parts.counts.begin(), parts.counts.end(), 1.0f);
+  return std::move(builder).Finish();
+}
+
+constexpr uint64_t kThreeKeys[] = {4, 5, 6};
+
+// One table whose three keys the shard knows.
+Bytes KnownKeysFrame() {
+  const FrameBuilder::Section sections[] = {{.table = TableId(2),
+                                             .keys = 3,
+                                             .rows = 3,
+                                             .dim = 1,
+                                             .has_counts = true,
+                                             .total = 1,
+                                             .known_keys = true,
+                                             .keys_hash = HashOfKeys(kThreeKeys)}};
+  FrameBuilder builder(PushHeader(), sections);
+  EXPECT_THAT(builder.part(0).keys, IsEmpty());
+  for (size_t i = 0; i < 3; ++i) {
+    builder.part(0).values[i] = static_cast<float>(i);
+    builder.part(0).counts[i] = static_cast<float>(7 + i);
+  }
+  return std::move(builder).Finish();
+}
+
+TEST(Frame, APushMayNameItsKeysByTheirHash) {
+  Bytes bytes = KnownKeysFrame();
+  EXPECT_EQ(bytes.size(), 96u + 24 + 8 + 12 + 12);
+  const Result<FrameView> view = FrameView::Parse(bytes);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  const SectionView& section = view->sections()[0];
+  EXPECT_TRUE(section.known_keys);
+  EXPECT_EQ(section.keys_hash, HashOfKeys(kThreeKeys));
+  EXPECT_THAT(section.keys, IsEmpty());
+  EXPECT_EQ(section.rows, 3u);
+  EXPECT_THAT(section.values, ElementsAre(0, 1, 2));
+  EXPECT_THAT(section.counts, ElementsAre(7, 8, 9));
+  // Only a push may: the same bytes under the header of an Assign with as long a body.
+  FrameHeader header;
+  header.type = FrameType::kAssign;
+  const FrameBuilder::Section keyed[] = {{.table = TableId(2), .keys = 1, .rows = 1, .dim = 6}};
+  const Bytes assign = FrameBuilder(header, keyed).Finish();
+  ASSERT_EQ(assign.size(), bytes.size());
+  std::memcpy(bytes.data(), assign.data(), kFrameHeaderBytes);
+  EXPECT_THAT(FrameView::Parse(bytes).status().message(), HasSubstr("flags"));
+}
+
+// Weights of every form, of widths that leave any remainder, with counts before them.
+TEST(Frame, RepliesCarryWeightsAsTheTableHoldsThem) {
+  for (const auto element : {spec::FP32, spec::FP16, spec::BF16, spec::INT8}) {
+    for (const uint32_t dim : {1u, 3u, 16u}) {
+      FrameHeader header;
+      header.type = FrameType::kPullReply;
+      const FrameBuilder::Section sections[] = {
+          {.table = TableId(1), .rows = 5, .dim = dim, .has_counts = true, .element = element},
+          {.table = TableId(2), .rows = 1, .dim = 2}};
+      FrameBuilder builder(header, sections);
+      const FrameBuilder::Parts parts = builder.part(0);
+      ASSERT_EQ(parts.weights.size(), 5 * WeightBytes(element, dim));
+      for (size_t i = 0; i < parts.weights.size(); ++i) {
+        parts.weights[i] = static_cast<std::byte>(i + 1);
+      }
+      for (size_t i = 0; i < 5; ++i) parts.counts[i] = static_cast<float>(i);
+      builder.part(1).values[0] = 8;
+      builder.part(1).values[1] = 9;
+      const Bytes bytes = std::move(builder).Finish();
+      const Result<FrameView> view = FrameView::Parse(bytes);
+      ASSERT_TRUE(view.ok()) << view.status().ToString();
+      const SectionView& section = view->sections()[0];
+      EXPECT_EQ(section.element, element);
+      ASSERT_EQ(section.weights.size(), 5 * WeightBytes(element, dim));
+      for (size_t i = 0; i < section.weights.size(); ++i) {
+        EXPECT_EQ(section.weights[i], static_cast<std::byte>(i + 1));
+      }
+      EXPECT_EQ(section.values.size(), element == spec::FP32 ? 5 * dim : 0);
+      EXPECT_THAT(section.counts, ElementsAre(0, 1, 2, 3, 4));
+      EXPECT_THAT(view->sections()[1].values, ElementsAre(8, 9));
+    }
+  }
 }
 
 TEST(Frame, PullCarriesKeysOnly) {
@@ -133,7 +224,7 @@ TEST(Frame, PullCarriesKeysOnly) {
   FrameBuilder builder(header, sections);
   builder.part(0).keys[0] = 8;
   builder.part(0).keys[1] = 8;
-  const std::vector<std::byte> bytes = std::move(builder).Finish();
+  const Bytes bytes = std::move(builder).Finish();
   const Result<FrameView> view = FrameView::Parse(bytes);
   ASSERT_TRUE(view.ok()) << view.status().ToString();
   EXPECT_TRUE(view->header().any_version);
@@ -150,8 +241,9 @@ TEST(Frame, PullReplyCarriesRowsWithoutKeys) {
       {.table = TableId(0), .rows = 2, .dim = 2, .has_counts = true, .total = 9}};
   FrameBuilder builder(header, sections);
   for (size_t i = 0; i < 4; ++i) builder.part(0).values[i] = static_cast<float>(i);
+  builder.part(0).counts[0] = 0;
   builder.part(0).counts[1] = 5;
-  const std::vector<std::byte> bytes = std::move(builder).Finish();
+  const Bytes bytes = std::move(builder).Finish();
   const Result<FrameView> view = FrameView::Parse(bytes);
   ASSERT_TRUE(view.ok()) << view.status().ToString();
   EXPECT_THAT(view->sections()[0].keys, IsEmpty());
@@ -162,7 +254,7 @@ TEST(Frame, PullReplyCarriesRowsWithoutKeys) {
 }
 
 TEST(Frame, AnswersCarryTheRequestAndTheShardsPosition) {
-  const std::vector<std::byte> ack = EncodeAck(PushHeader(), RouteVersion(9), Step(11));
+  const Bytes ack = EncodeAck(PushHeader(), RouteVersion(9), Step(11));
   const Result<FrameView> view = FrameView::Parse(ack);
   ASSERT_TRUE(view.ok()) << view.status().ToString();
   EXPECT_EQ(view->header().type, FrameType::kAck);
@@ -170,8 +262,7 @@ TEST(Frame, AnswersCarryTheRequestAndTheShardsPosition) {
   EXPECT_EQ(view->header().route_version, RouteVersion(9));
   EXPECT_EQ(view->header().step, Step(11));
 
-  const std::vector<std::byte> error =
-      EncodeError(PushHeader(), RouteVersion(9), Step(11), Busy("come again"));
+  const Bytes error = EncodeError(PushHeader(), RouteVersion(9), Step(11), Busy("come again"));
   const Result<FrameView> error_view = FrameView::Parse(error);
   ASSERT_TRUE(error_view.ok()) << error_view.status().ToString();
   EXPECT_EQ(error_view->header().type, FrameType::kError);
@@ -180,7 +271,7 @@ TEST(Frame, AnswersCarryTheRequestAndTheShardsPosition) {
 }
 
 TEST(Frame, HeaderAloneIsReadWhenTheBodyIsRefused) {
-  std::vector<std::byte> bytes = PushFrame();
+  Bytes bytes = PushFrame();
   bytes.resize(bytes.size() - 8);
   EXPECT_FALSE(FrameView::Parse(bytes).ok());
   const Result<FrameHeader> header = FrameView::ParseHeader(bytes);
@@ -190,16 +281,16 @@ TEST(Frame, HeaderAloneIsReadWhenTheBodyIsRefused) {
 }
 
 TEST(Frame, EveryTruncationAndEveryHeaderBitFlipIsRefused) {
-  const std::vector<std::byte> whole = PushFrame();
+  const Bytes whole = PushFrame();
   for (size_t n = 0; n < whole.size(); ++n) {
-    std::vector<std::byte> bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n));
+    Bytes bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n));
     EXPECT_FALSE(FrameView::Parse(bytes).ok()) << n;
   }
-  std::vector<std::byte> longer = whole;
+  Bytes longer = whole;
   longer.resize(longer.size() + 8);
   EXPECT_FALSE(FrameView::Parse(longer).ok());
   for (size_t bit = 0; bit < kFrameHeaderBytes * 8; ++bit) {
-    std::vector<std::byte> bytes = whole;
+    Bytes bytes = whole;
     bytes[bit / 8] ^= std::byte(1 << (bit % 8));
     EXPECT_FALSE(FrameView::Parse(bytes).ok()) << bit;
   }
@@ -220,12 +311,14 @@ TEST(Frame, SectionLies) {
       {section + 8, 0xffffffff, "at most 4194304"},
       {section + 8, limits::kMaxKeysPerSection, "claims"},
       {section + 12, limits::kMaxSlots + 1, "slots"},
+      {section + 12, 1 << 16, "element type 1"},  // only a reply has another than FP32
+      {section + 12, 1 << 24, "element type"},
       {section + 20, 0x7ff00000, "total is not finite"},
       {section + 96, 5, "occurs twice"},
       {section + 96 + 24 + 12, 1, "padding"},
   };
   for (const Lie& lie : lies) {
-    std::vector<std::byte> bytes = PushFrame();
+    Bytes bytes = PushFrame();
     std::memcpy(bytes.data() + lie.at, &lie.value, sizeof(lie.value));
     const Result<FrameView> view = FrameView::Parse(bytes);
     ASSERT_FALSE(view.ok()) << lie.message;
@@ -239,10 +332,10 @@ TEST(Frame, FlagsOfAnotherTypeAreRefused) {
   FrameHeader reply;
   reply.type = FrameType::kPullReply;
   const FrameBuilder::Section rows[] = {{.table = TableId(0), .rows = 1, .dim = 2}};
-  std::vector<std::byte> bytes = FrameBuilder(reply, rows).Finish();
+  Bytes bytes = FrameBuilder(reply, rows).Finish();
   FrameHeader pull;
   const FrameBuilder::Section keys[] = {{.table = TableId(0), .keys = 1}};
-  const std::vector<std::byte> other = FrameBuilder(pull, keys).Finish();
+  const Bytes other = FrameBuilder(pull, keys).Finish();
   ASSERT_EQ(other.size(), bytes.size());
   std::memcpy(bytes.data(), other.data(), kFrameHeaderBytes);
   EXPECT_THAT(FrameView::Parse(bytes).status().message(), HasSubstr("Pull with values"));
@@ -266,10 +359,11 @@ TEST(Frame, MicroBatchMustLieWithinItsStep) {
 // checks are reached; the views that come out are read to the last float (the sanitizers watch).
 TEST(Frame, RandomBytesNeverCrash) {
   std::mt19937_64 random(20240601);
-  const std::vector<std::byte> whole = PushFrame();
+  const Bytes frames[] = {PushFrame(), KnownKeysFrame(), ReplyFrame()};
   size_t accepted = 0;
   for (int round = 0; round < 200'000; ++round) {
-    std::vector<std::byte> bytes = whole;
+    const Bytes& whole = frames[random() % 3];
+    Bytes bytes = whole;
     const int edits = 1 + static_cast<int>(random() % 4);
     for (int e = 0; e < edits; ++e) {
       bytes[random() % bytes.size()] = static_cast<std::byte>(random());
@@ -283,6 +377,7 @@ TEST(Frame, RandomBytesNeverCrash) {
     for (const SectionView& section : view->sections()) {
       for (uint64_t key : section.keys) sum += key;
       for (float value : section.values) sum += value > 0;
+      for (std::byte weight : section.weights) sum += static_cast<uint64_t>(weight);
       for (float count : section.counts) sum += count > 0;
     }
     EXPECT_GE(sum, 0u);
@@ -292,7 +387,7 @@ TEST(Frame, RandomBytesNeverCrash) {
 
 // The bytes of version 2, pinned: they may not change without a new version number.
 TEST(Frame, GoldenBytes) {
-  const std::vector<std::byte> bytes = PushFrame();
+  const Bytes bytes = PushFrame();
   auto at = [&]<class T>(size_t offset, T) {
     T value;
     std::memcpy(&value, bytes.data() + offset, sizeof(value));

@@ -281,7 +281,7 @@ TEST_P(ServerTest, GarbageIsCountedAndServiceGoesOn) {
   ASSERT_EQ(StartServer(1).ToString(), "ok");
   ASSERT_EQ(Restore("").error, "");
   for (size_t n : {0u, 1u, 95u, 96u, 100'000u}) {
-    client_->Send(0, std::vector<std::byte>(n, std::byte{0x5a}));
+    client_->Send(0, Bytes(n, std::byte{0x5a}));
   }
   EXPECT_EQ(Ask(0, Header(FrameType::kPull, 0, 0), {}).type(), FrameType::kPullReply);
   EXPECT_EQ(scheduler_.Later(4).counters.refused_frames, 5);

@@ -65,13 +65,13 @@ struct Columns {
 using Payload = std::vector<Columns>;
 
 struct Answer {
-  std::vector<std::byte> bytes;
+  Bytes bytes;
   FrameView frame;
   FrameType type() const { return frame.header().type; }
   StatusCode error() const { return frame.header().error; }
 };
 
-inline Answer Decode(std::vector<std::byte> bytes) {
+inline Answer Decode(Bytes bytes) {
   Result<FrameView> frame = FrameView::Parse(bytes);
   EMPORIUM_CHECK(frame.ok(), frame.status().message().c_str());
   FrameView view = std::move(frame).value();
@@ -94,8 +94,16 @@ inline FrameHeader PushHeader(uint32_t stage, uint64_t step, uint32_t m, uint32_
   return header;
 }
 
+// A pull that a push of micro-batch m will follow.
+inline FrameHeader PullHeader(uint32_t stage, uint64_t step, uint32_t m, uint32_t of) {
+  FrameHeader header = PushHeader(stage, step, m, of);
+  header.type = FrameType::kPull;
+  return header;
+}
+
 // The frame of `payload`; a Pull leaves values and counts out and asks for popularity of table 0.
-inline std::vector<std::byte> Encode(const FrameHeader& header, const Payload& payload) {
+// With `known` a Push says of keys only what they hash to.
+inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool known = false) {
   const bool pull = header.type == FrameType::kPull;
   std::vector<FrameBuilder::Section> sections;
   for (size_t t = 0; t < payload.size(); ++t) {
@@ -111,13 +119,17 @@ inline std::vector<std::byte> Encode(const FrameHeader& header, const Payload& p
                         : static_cast<uint32_t>(columns.values.size() / columns.keys.size());
       section.has_counts = !columns.counts.empty();
       section.total = columns.total;
+      section.known_keys = known && !columns.keys.empty();
+      if (section.known_keys) section.keys_hash = HashOfKeys(columns.keys);
     }
     sections.push_back(section);
   }
   FrameBuilder builder(header, sections);
   for (size_t t = 0; t < payload.size(); ++t) {
     const FrameBuilder::Parts parts = builder.part(t);
-    std::copy(payload[t].keys.begin(), payload[t].keys.end(), parts.keys.begin());
+    if (!sections[t].known_keys) {
+      std::copy(payload[t].keys.begin(), payload[t].keys.end(), parts.keys.begin());
+    }
     if (pull) continue;
     std::copy(payload[t].values.begin(), payload[t].values.end(), parts.values.begin());
     std::copy(payload[t].counts.begin(), payload[t].counts.end(), parts.counts.begin());
@@ -168,20 +180,23 @@ class Cluster {
   }
 
   // Hands bytes to one shard; what it sends is kept by peer.
-  void Deliver(size_t s, const PeerId& peer, std::vector<std::byte> bytes) {
+  void Deliver(size_t s, const PeerId& peer, Bytes bytes) {
     std::vector<Send> out;
     shards_[s]->Handle(peer, FrameBytes(std::move(bytes)), &out);
+    while (shards_[s]->AnswerNext(&out)) {
+    }
     for (Send& send : out) answers_[send.peer].push_back(Decode(std::move(send.bytes)));
   }
   // Sends a payload's parts to every shard.
-  void SendAll(const PeerId& peer, const FrameHeader& header, const Payload& payload) {
-    for (size_t s = 0; s < size(); ++s) Deliver(s, peer, Encode(header, PartOf(s, payload)));
+  void SendAll(const PeerId& peer, const FrameHeader& header, const Payload& payload,
+               bool known = false) {
+    for (size_t s = 0; s < size(); ++s) Deliver(s, peer, Encode(header, PartOf(s, payload), known));
   }
   // What came for a peer since the last call.
   std::vector<Answer> Take(const PeerId& peer) { return std::exchange(answers_[peer], {}); }
   // The one answer of one shard to one frame.
-  Answer Ask(size_t s, const FrameHeader& header, const Payload& payload) {
-    Deliver(s, "asker", Encode(header, payload));
+  Answer Ask(size_t s, const FrameHeader& header, const Payload& payload, bool known = false) {
+    Deliver(s, "asker", Encode(header, payload, known));
     std::vector<Answer> answers = Take("asker");
     EMPORIUM_CHECK(answers.size() == 1, "one answer");
     return std::move(answers[0]);

@@ -182,34 +182,36 @@ TEST(Shard, PopularityCountsFadeAndTotalsTravel) {
   }
 }
 
-// The same micro-batches in any order, with any of them sent again, on one shard or on four: every
-// row of every table is the same bits.
-TEST(Shard, OrderDuplicatesAndShardsDoNotShow) {
+// Everything that the tables of all shards hold.
+std::map<std::pair<size_t, uint64_t>, std::vector<float>> RowsOf(Cluster& cluster) {
+  std::map<std::pair<size_t, uint64_t>, std::vector<float>> rows;
+  for (size_t s = 0; s < cluster.size(); ++s) {
+    for (size_t t = 0; t < 2; ++t) {
+      for (PartitionId p : cluster.shard(s).config().owned) {
+        cluster.shard(s).table(t).ForEachRow(p, [&](const RowView& row) {
+          std::vector<float>& all = rows[{t, row.key}];
+          all.assign(row.weights.begin(), row.weights.end());
+          all.insert(all.end(), row.state.begin(), row.state.end());
+          all.push_back(row.popularity);
+          all.push_back(static_cast<float>(row.last_step));
+          all.push_back(static_cast<float>(row.updates));
+        });
+      }
+      const Table::Total total = cluster.shard(s).table(t).total();
+      rows[{100 + t, 0}] = {static_cast<float>(total.value), static_cast<float>(total.step)};
+    }
+  }
+  return rows;
+}
+
+// The same micro-batches in any order, with any of them sent again, with keys or after pulls of the
+// same keys without them, on one shard or on four: every row of every table is the same bits.
+TEST(Shard, OrderDuplicatesKeysAndShardsDoNotShow) {
   constexpr uint32_t kOf = 5;
   constexpr uint64_t kSteps = 12;
-  auto rows_of = [](Cluster& cluster) {
-    std::map<std::pair<size_t, uint64_t>, std::vector<float>> rows;
-    for (size_t s = 0; s < cluster.size(); ++s) {
-      for (size_t t = 0; t < 2; ++t) {
-        for (PartitionId p : cluster.shard(s).config().owned) {
-          cluster.shard(s).table(t).ForEachRow(p, [&](const RowView& row) {
-            std::vector<float>& all = rows[{t, row.key}];
-            all.assign(row.weights.begin(), row.weights.end());
-            all.insert(all.end(), row.state.begin(), row.state.end());
-            all.push_back(row.popularity);
-            all.push_back(static_cast<float>(row.last_step));
-            all.push_back(static_cast<float>(row.updates));
-          });
-        }
-        const Table::Total total = cluster.shard(s).table(t).total();
-        rows[{100 + t, 0}] = {static_cast<float>(total.value), static_cast<float>(total.step)};
-      }
-    }
-    return rows;
-  };
   Cluster plain(1);
   Train(plain, 0, 0, kSteps, kOf);
-  const auto expected = rows_of(plain);
+  const auto expected = RowsOf(plain);
   EXPECT_GT(expected.size(), 50u);
   std::mt19937_64 random(7);
   for (uint32_t shards : {1u, 2u, 3u, 4u}) {
@@ -217,13 +219,88 @@ TEST(Shard, OrderDuplicatesAndShardsDoNotShow) {
     for (uint64_t t = 0; t < kSteps; ++t) {
       std::vector<uint32_t> order = {0, 1, 2, 3, 4, 2, 0};
       std::shuffle(order.begin(), order.end(), random);
+      std::vector<bool> pulled(kOf);
       for (uint32_t m : order) {
-        cluster.SendAll("worker", PushHeader(0, t, m, kOf), MicroBatchOf(t, m));
+        const bool known = random() % 3 != 0;
+        if (known && !pulled[m]) {
+          cluster.SendAll("puller", PullHeader(0, t, m, kOf), MicroBatchOf(t, m));
+          pulled[m] = true;
+        }
+        cluster.SendAll("worker", PushHeader(0, t, m, kOf), MicroBatchOf(t, m), known);
       }
     }
     for (const Answer& answer : cluster.Take("worker")) EXPECT_EQ(answer.type(), FrameType::kAck);
-    EXPECT_EQ(rows_of(cluster), expected) << shards;
+    for (const Answer& a : cluster.Take("puller")) EXPECT_EQ(a.type(), FrameType::kPullReply);
+    EXPECT_EQ(RowsOf(cluster), expected) << shards;
   }
+}
+
+TEST(Shard, KeysThatAreNotKnownAreAskedForAndChangeNothing) {
+  Cluster cluster(1);
+  const Payload push = Gradients({1, 2}, 1);
+  const auto ask = [&](uint64_t step, uint32_t m, const Payload& payload) {
+    return cluster.Ask(0, PushHeader(3, step, m, 2), payload, true).error();
+  };
+  // No pull at all; it does not even begin the stage.
+  EXPECT_EQ(ask(0, 0, push), StatusCode::kNotFound);
+  EXPECT_FALSE(cluster.shard(0).position().stage.has_value());
+  // A pull of another micro-batch, of none, and of other keys.
+  cluster.Ask(0, PullHeader(3, 0, 1, 2), Keys({1, 2}));
+  cluster.Ask(0, Header(FrameType::kPull, 3, 0), Keys({1, 2}));
+  EXPECT_EQ(ask(0, 0, push), StatusCode::kNotFound);
+  EXPECT_EQ(ask(0, 1, Gradients({2, 1}, 1)), StatusCode::kNotFound);
+  EXPECT_EQ(ask(0, 1, Gradients({1, 2, 3}, 1)), StatusCode::kNotFound);
+  EXPECT_EQ(ask(1, 1, push), StatusCode::kNotFound);
+  Payload other_table(2);
+  other_table[1] = {{1, 2}, {1, 1}, {}, 0};
+  EXPECT_EQ(ask(0, 1, other_table), StatusCode::kNotFound);
+  EXPECT_EQ(cluster.shard(0).counters().staged_bytes, 0u);
+  // The refused ones have not made the shard forget; a duplicate needs no keys.
+  EXPECT_EQ(ask(0, 1, push), StatusCode::kOk);
+  EXPECT_EQ(ask(0, 1, push), StatusCode::kOk);
+  EXPECT_EQ(cluster.Ask(0, PushHeader(3, 0, 0, 2), push).type(), FrameType::kAck);
+  EXPECT_EQ(cluster.shard(0).position().version, Step(1));
+  EXPECT_EQ(cluster.shard(0).counters().duplicate_pushes, 1u);
+  EXPECT_EQ(ask(0, 0, push), StatusCode::kOk);
+  // What was pulled for the step before is forgotten; a pull that waited for this one is not.
+  EXPECT_EQ(ask(1, 1, push), StatusCode::kNotFound);
+  cluster.Deliver(0, "early", Encode(PullHeader(3, 2, 0, 1), Keys({1, 2})));
+  EXPECT_EQ(cluster.Ask(0, PushHeader(3, 1, 0, 1), push).type(), FrameType::kAck);
+  EXPECT_THAT(cluster.Take("early"), SizeIs(1));
+  EXPECT_EQ(cluster.Ask(0, PushHeader(3, 2, 0, 1), push, true).type(), FrameType::kAck);
+  EXPECT_EQ(cluster.shard(0).position().version, Step(3));
+}
+
+// A push of the step after may come first; the pulls between are answered with their version.
+TEST(Shard, PullsThatAreDueComeBeforeAStepThatIsComplete) {
+  Cluster cluster(1);
+  const std::vector<float> initial = PullVersion(cluster, 0, Keys({1}));
+  EXPECT_EQ(cluster.Ask(0, PushHeader(0, 1, 0, 1), Gradients({1}, 1)).type(), FrameType::kAck);
+  cluster.Deliver(0, "early", Encode(Header(FrameType::kPull, 0, 1), Keys({1})));
+  EXPECT_EQ(cluster.Ask(0, PushHeader(0, 0, 0, 1), Gradients({1}, 1)).type(), FrameType::kAck);
+  EXPECT_EQ(cluster.shard(0).position().version, Step(2));
+  const std::vector<Answer> early = cluster.Take("early");
+  ASSERT_THAT(early, SizeIs(1));
+  EXPECT_EQ(early[0].frame.header().step, Step(1));
+  const std::vector<float> last = PullVersion(cluster, 2, Keys({1}));
+  EXPECT_LT(ValuesOf(early[0])[0], initial[0]);
+  EXPECT_LT(last[0], ValuesOf(early[0])[0]);
+  EXPECT_EQ(PullVersion(cluster, 1, Keys({1})), ValuesOf(early[0]));
+}
+
+// A row is made with the step that needs it; until then its initial value is what it is.
+TEST(Shard, RowsAreMadeWhenTheStepIsComplete) {
+  Cluster cluster(1);
+  const std::vector<float> initial = PullVersion(cluster, 0, Keys({1}));
+  cluster.Ask(0, PushHeader(0, 0, 0, 2), Gradients({1}, 1));
+  EXPECT_EQ(cluster.shard(0).table(0).rows(), 0u);
+  EXPECT_EQ(PullVersion(cluster, 0, Keys({1})), initial);
+  // An assignment that comes meanwhile finds the row taken.
+  cluster.Ask(0, Header(FrameType::kAssign, 0, 0), Gradients({1, 2}, 4));
+  EXPECT_EQ(PullVersion(cluster, 0, Keys({1})), initial);
+  cluster.Ask(0, PushHeader(0, 0, 1, 2), Gradients({1, 2}, 1));
+  EXPECT_EQ(cluster.shard(0).table(0).rows(), 2u);
+  EXPECT_EQ(PullVersion(cluster, 0, Keys({1})), initial);  // the version before
 }
 
 TEST(Shard, BoundsAnswerBusyAndThenGoOn) {
@@ -295,10 +372,10 @@ TEST(Shard, WhatDoesNotFitTheJobIsRefusedAndChangesNothing) {
 
 TEST(Shard, GarbageIsCountedAndServiceGoesOn) {
   Cluster cluster(1);
-  std::vector<std::byte> sound = Encode(PushHeader(0, 0, 0, 2), Gradients({1, 2}, 1));
+  Bytes sound = Encode(PushHeader(0, 0, 0, 2), Gradients({1, 2}, 1));
   std::mt19937_64 random(3);
   for (int i = 0; i < 20'000; ++i) {
-    std::vector<std::byte> bytes = sound;
+    Bytes bytes = sound;
     for (int e = 0; e < 3; ++e) bytes[random() % bytes.size()] = std::byte(random());
     bytes.resize(random() % (bytes.size() + 1));
     cluster.Deliver(0, "noise", std::move(bytes));

@@ -13,13 +13,13 @@
 namespace emporium::runtime {
 namespace {
 
-std::vector<std::byte> Pattern(size_t size, uint8_t salt) {
-  std::vector<std::byte> bytes(size);
+Bytes Pattern(size_t size, uint8_t salt) {
+  Bytes bytes(size);
   for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 31 + salt);
   return bytes;
 }
 
-std::vector<std::byte> Copy(const Message& message) {
+Bytes Copy(const Message& message) {
   return {message.bytes().begin(), message.bytes().end()};
 }
 

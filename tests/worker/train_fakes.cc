@@ -221,7 +221,7 @@ void StubShard::Run() {
   socket_.reset();
 }
 
-void StubShard::Handle(const std::string& peer, const std::vector<std::byte>& bytes) {
+void StubShard::Handle(const std::string& peer, const Bytes& bytes) {
   auto parsed = FrameView::Parse(bytes);
   EMPORIUM_CHECK(parsed.ok(), parsed.status().message().c_str());
   const FrameView& frame = *parsed;
@@ -236,7 +236,12 @@ void StubShard::Handle(const std::string& peer, const std::vector<std::byte>& by
     }
   }
   if (header.type == FrameType::kPull) return HandlePull(peer, frame, bytes);
-  if (header.type == FrameType::kPush) HandlePush(frame, bytes);
+  if (header.type == FrameType::kPush) {
+    const Status status = HandlePush(frame, bytes);
+    if (!status.ok()) {
+      return socket_->Send(peer, EncodeError(header, header.route_version, state_.version, status));
+    }
+  }
   if (header.type == FrameType::kAssign) {
     for (const SectionView& s : frame.sections()) {
       for (size_t i = 0; i < s.keys.size(); ++i) {
@@ -255,15 +260,19 @@ bool StubShard::StepComplete() const {
   return staged_.size() == frame->header().micro_batches;
 }
 
-void StubShard::HandlePull(const std::string& peer, const FrameView& frame,
-                           const std::vector<std::byte>& bytes) {
+void StubShard::HandlePull(const std::string& peer, const FrameView& frame, const Bytes& bytes) {
   const FrameHeader& header = frame.header();
   if (!header.any_version && header.stage > state_.stage && header.step == Step(0)) {
     state_.stage = header.stage;
     state_.version = Step(0);
   }
   const bool here = header.step == state_.version || header.step.next() == state_.version;
-  if (header.any_version || (header.stage == state_.stage && here)) return Answer(peer, frame);
+  if (header.any_version || (header.stage == state_.stage && here)) {
+    const bool kept = header.step == state_.version && header.micro_batches > 0 &&
+                      (header.step.value() + header.micro_batch.value()) % 3 != 0;
+    if (!header.any_version && kept) pulled_[header.micro_batch.value()] = bytes;
+    return Answer(peer, frame);
+  }
   if (header.stage == state_.stage && header.step == state_.version.next()) {
     parked_.push_back({peer, bytes});
     return;
@@ -272,14 +281,31 @@ void StubShard::HandlePull(const std::string& peer, const FrameView& frame,
                                   Stale("not at " + std::to_string(header.step.value()))));
 }
 
-void StubShard::HandlePush(const FrameView& frame, const std::vector<std::byte>& bytes) {
+Status StubShard::HandlePush(const FrameView& frame, const Bytes& bytes) {
   const FrameHeader& header = frame.header();
   EMPORIUM_CHECK(header.step <= state_.version, "nobody computes ahead");
   if (header.step < state_.version || staged_.count(header.micro_batch.value()) > 0) {
     ++state_.duplicates;
-    return;
+    return Status::Ok();
+  }
+  for (const SectionView& s : frame.sections()) {
+    const std::vector<uint64_t> keys = KeysOf(header.micro_batch.value(), s);
+    if (keys.size() != s.rows) return NotFound("keys that are not known here");
+    EMPORIUM_CHECK(!s.known_keys || HashOfKeys(keys) == s.keys_hash, "the keys of the pull");
   }
   staged_.emplace(header.micro_batch.value(), bytes);
+  return Status::Ok();
+}
+
+std::vector<uint64_t> StubShard::KeysOf(uint32_t m, const SectionView& section) {
+  if (!section.known_keys) return {section.keys.begin(), section.keys.end()};
+  const auto pulled = pulled_.find(m);
+  if (pulled == pulled_.end()) return {};
+  const auto frame = FrameView::Parse(pulled->second);
+  for (const SectionView& asked : frame->sections()) {
+    if (asked.table == section.table) return {asked.keys.begin(), asked.keys.end()};
+  }
+  return {};
 }
 
 const std::vector<float>& StubShard::Row(size_t table, uint64_t key, bool previous) {
@@ -328,8 +354,9 @@ void StubShard::Apply() {
     for (const SectionView& s : frame->sections()) {
       counts |= s.table == TableId(0);
       state_.totals[s.table.value()] += s.total;
-      for (size_t k = 0; k < s.keys.size(); ++k) {
-        auto& sum = sums[s.table.value()].try_emplace(s.keys[k], s.dim).first->second;
+      const std::vector<uint64_t> keys = KeysOf(m, s);
+      for (size_t k = 0; k < keys.size(); ++k) {
+        auto& sum = sums[s.table.value()].try_emplace(keys[k], s.dim).first->second;
         for (size_t d = 0; d < s.dim; ++d) sum[d] += s.values[k * s.dim + d];
       }
     }
@@ -344,6 +371,7 @@ void StubShard::Apply() {
     }
   }
   staged_.clear();
+  pulled_.clear();
   state_.version = state_.version.next();
   for (const Parked& parked : std::exchange(parked_, {})) {
     const auto frame = FrameView::Parse(parked.bytes);

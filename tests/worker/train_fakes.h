@@ -99,7 +99,8 @@ std::vector<float> InitialRow(size_t table, uint64_t key, uint32_t dim);
 void TinyUpdate(const float* gradient, float factor, std::vector<float>* row);
 
 // A shard behind a socket, with the protocol of docs/architecture.md: parks, stages, applies in
-// order, answers the version before. Its own thread.
+// order, answers the version before. Of the keys that it was asked for it forgets every third
+// micro-batch's. Its own thread.
 class StubShard {
  public:
   StubShard(runtime::Context& context, std::string endpoint, std::vector<uint32_t> dims);
@@ -124,14 +125,15 @@ class StubShard {
  private:
   struct Parked {
     std::string peer;
-    std::vector<std::byte> bytes;
+    Bytes bytes;
   };
   void Run();
-  void Handle(const std::string& peer, const std::vector<std::byte>& bytes);
-  void HandlePull(const std::string& peer, const FrameView& frame,
-                  const std::vector<std::byte>& bytes) EMPORIUM_REQUIRES(mutex_);
-  void HandlePush(const FrameView& frame, const std::vector<std::byte>& bytes)
+  void Handle(const std::string& peer, const Bytes& bytes);
+  void HandlePull(const std::string& peer, const FrameView& frame, const Bytes& bytes)
       EMPORIUM_REQUIRES(mutex_);
+  Status HandlePush(const FrameView& frame, const Bytes& bytes) EMPORIUM_REQUIRES(mutex_);
+  // The keys of a push's section; none when it leaves them out and they are not known.
+  std::vector<uint64_t> KeysOf(uint32_t m, const SectionView& section) EMPORIUM_REQUIRES(mutex_);
   bool StepComplete() const EMPORIUM_REQUIRES(mutex_);
   void Answer(const std::string& peer, const FrameView& frame) EMPORIUM_REQUIRES(mutex_);
   void Apply() EMPORIUM_REQUIRES(mutex_);
@@ -146,7 +148,8 @@ class StubShard {
   State state_ EMPORIUM_GUARDED_BY(mutex_);
   std::vector<TableValues> before_ EMPORIUM_GUARDED_BY(mutex_);  // rows the last step changed
   std::vector<TableValues> initial_ EMPORIUM_GUARDED_BY(mutex_);
-  std::map<uint32_t, std::vector<std::byte>> staged_ EMPORIUM_GUARDED_BY(mutex_);
+  std::map<uint32_t, Bytes> staged_ EMPORIUM_GUARDED_BY(mutex_);
+  std::map<uint32_t, Bytes> pulled_ EMPORIUM_GUARDED_BY(mutex_);  // by micro-batch
   std::vector<Parked> parked_ EMPORIUM_GUARDED_BY(mutex_);
   std::function<Status(const FrameHeader&)> intercept_ EMPORIUM_GUARDED_BY(mutex_);
   bool stop_ EMPORIUM_GUARDED_BY(mutex_) = false;

@@ -1,0 +1,91 @@
+// What a shard refuses before it looks at its own state: another route, keys and tables that are
+// not its own, values that no table may hold.
+#include <bit>
+#include <cstring>
+
+#include "ps/shard.h"
+#include "runtime/route.h"
+
+namespace emporium::ps {
+namespace {
+
+// No infinity and no NaN: their exponents are all ones. In blocks of a fixed size, so that the
+// compiler makes vector instructions of it.
+bool AllFinite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  constexpr size_t kBlock = 16;
+  size_t i = 0;
+  for (; i + kBlock <= values.size(); i += kBlock) {
+    uint32_t bits[kBlock];
+    std::memcpy(bits, values.data() + i, sizeof(bits));
+    uint32_t bad = 0;
+    for (size_t k = 0; k < kBlock; ++k) bad |= (bits[k] & kExponent) == kExponent ? 1u : 0u;
+    if (bad != 0) return false;
+  }
+  for (; i < values.size(); ++i) {
+    if ((std::bit_cast<uint32_t>(values[i]) & kExponent) == kExponent) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Status Shard::CheckRoute(const FrameHeader& header) const {
+  if (header.route_version == config_.route_version) return Status::Ok();
+  const std::string message = "shard " + std::to_string(config_.id.value()) + " serves route " +
+                              std::to_string(config_.route_version.value()) +
+                              ", the request has route " +
+                              std::to_string(header.route_version.value());
+  return header.route_version < config_.route_version ? Stale(message) : Busy(message);
+}
+
+Status Shard::CheckSection(FrameType type, const SectionView& section) const {
+  const size_t t = section.table.value();
+  if (t >= tables_.size()) {
+    return InvalidArgument("no table " + std::to_string(t) + "; the job has " +
+                           std::to_string(tables_.size()));
+  }
+  const TableSettings& settings = config_.tables[t];
+  const std::string where = "table " + settings.name + ": ";
+  for (uint64_t key : section.keys) {
+    if (!owns_[runtime::PartitionOf(key, config_.partitions).value()]) {
+      return InvalidArgument(where + "key " + std::to_string(key) + " does not live on shard " +
+                             std::to_string(config_.id.value()));
+    }
+  }
+  if ((section.want_popularity || !section.counts.empty()) && !settings.popularity) {
+    return InvalidArgument(where + "keeps no popularity");
+  }
+  if (type == FrameType::kPull) return Status::Ok();
+  if (section.rows > 0 && section.dim != settings.dim) {
+    return InvalidArgument(where + "rows of width " + std::to_string(section.dim) +
+                           ", the job says " + std::to_string(settings.dim));
+  }
+  if (!AllFinite(section.values) || !AllFinite(section.counts)) {
+    return InvalidArgument(where + "values are not finite; is the learning rate too high?");
+  }
+  for (float count : section.counts) {
+    if (count < 0) return InvalidArgument(where + "a count below zero");
+  }
+  if (section.total < 0) return InvalidArgument(where + "a total below zero");
+  return Status::Ok();
+}
+
+Status Shard::CheckSections(const FrameView& frame) const {
+  const FrameType type = frame.header().type;
+  uint64_t answer_bytes = kFrameHeaderBytes;
+  for (const SectionView& section : frame.sections()) {
+    if (type == FrameType::kPullReply) break;
+    EMPORIUM_RETURN_IF_ERROR(CheckSection(type, section));
+    const uint64_t dim = config_.tables[section.table.value()].dim;
+    answer_bytes += kSectionHeaderBytes + (section.rows * (dim + 1) * sizeof(float)) + 8;
+  }
+  if (type == FrameType::kPull && answer_bytes > limits::kMaxFrameBytes) {
+    return InvalidArgument("the answer would have " + std::to_string(answer_bytes) +
+                           " bytes, at most " + std::to_string(limits::kMaxFrameBytes) +
+                           "; ask for fewer keys");
+  }
+  return Status::Ok();
+}
+
+}  // namespace emporium::ps

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/model.h"
+#include "runtime/heap.h"
 #include "worker/bodies.h"
 
 namespace emporium::cluster {
@@ -17,6 +18,7 @@ std::string HostName() {
 Result<std::unique_ptr<WorkerRole>> WorkerRole::Start(const JobContext& job,
                                                       runtime::Context* transport,
                                                       control::SchedulerIf* scheduler) {
+  runtime::KeepFreedMemory();
   models::ConfigureLibTorch();
   std::unique_ptr<WorkerRole> role(new WorkerRole());
   EMPORIUM_ASSIGN_OR_RETURN(role->source_, worker::BatchSource::Open(job.job, job.dataset_dir()));
@@ -43,6 +45,7 @@ Result<std::unique_ptr<ps::Server>> StartServer(const JobContext& job,
                                                 std::vector<std::string> endpoints,
                                                 runtime::Context* transport,
                                                 control::SchedulerIf* scheduler) {
+  runtime::KeepFreedMemory();
   ps::ServerConfig config;
   config.job = job.job;
   config.job_fingerprint = job.fingerprint;

@@ -35,7 +35,7 @@ Shard::Shard(Config config)
     EMPORIUM_CHECK(config_.tables[i].id.value() == i, "a table's id is its position");
     tables_.push_back(
         std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned));
-    step_rows_.emplace_back(config_.tables[i].dim, config_.tables[i].popularity);
+    step_rows_.emplace_back(config_.tables[i]);
   }
 }
 
@@ -212,7 +212,8 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
                         .dim = settings.dim,
                         .want_popularity = false,
                         .has_counts = asked.want_popularity,
-                        .total = total});
+                        .total = total,
+                        .element = settings.element_type});
   }
   FrameHeader header = frame.header();
   header.type = FrameType::kPullReply;
@@ -229,10 +230,10 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
     slots[i].resize(asked.keys.size());
     table.Find(asked.keys, slots[i]);
     if (previous) {
-      step_rows_[asked.table.value()].ReadPrevious(table, asked.keys, slots[i], step, parts.values,
+      step_rows_[asked.table.value()].ReadPrevious(table, asked.keys, slots[i], step, parts.weights,
                                                    parts.counts);
     } else {
-      table.Read(asked.keys, slots[i], step, parts.values, parts.counts);
+      table.ReadRaw(asked.keys, slots[i], step, parts.weights, parts.counts);
     }
     counters_.rows_pulled += asked.rows;
   }

@@ -1,5 +1,7 @@
 #include "ps/step_rows.h"
 
+#include <cstring>
+
 #include "proto/check.h"
 
 namespace emporium::ps {
@@ -18,6 +20,13 @@ void AddFloats(const float* __restrict from, size_t n, float* __restrict to) {
 }
 
 }  // namespace
+
+StepRows::StepRows(const TableSettings& settings)
+    : dim_(settings.dim),
+      row_bytes_(WeightBytes(settings.element_type, settings.dim)),
+      popularity_(settings.popularity),
+      rounds_(settings.element_type != spec::FP32 ||
+              (settings.popularity && settings.popularity_bytes < sizeof(float))) {}
 
 void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
                    const SectionView& section) {
@@ -38,6 +47,7 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
       position = static_cast<uint32_t>(slots_.size());
       CopyFloats(gradient, dim_, gradients_.data() + slots_.size() * dim_);
       slots_.push_back(slots[i]);
+      if (rounds_) keys_.push_back(keys[i]);
       if (popularity_) counts_.push_back(count);
       continue;
     }
@@ -77,20 +87,27 @@ void StepRows::MakeRows(Table& table) {
 
 void StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
   MakeRows(table);
-  const size_t floats = slots_.size() * dim_;
-  if (previous_weights_.size() < floats) previous_weights_.resize(floats);
-  previous_popularity_.resize(popularity_ ? slots_.size() : 0);
-  table.UpdateAndKeep(slots_, std::span(gradients_).first(floats), counts_, step,
-                      learning_rate_factor, std::span(previous_weights_).first(floats),
-                      previous_popularity_);
+  const size_t rows = slots_.size();
+  if (previous_weights_.size() < rows * row_bytes_) previous_weights_.resize(rows * row_bytes_);
+  previous_popularity_.resize(popularity_ ? rows : 0);
+  table.Apply({.keys = keys_,
+               .slots = slots_,
+               .gradients = std::span(gradients_).first(rows * dim_),
+               .counts = counts_,
+               .step = step,
+               .learning_rate_factor = learning_rate_factor,
+               .kept_rows = std::span(previous_weights_).first(rows * row_bytes_),
+               .kept_popularity = previous_popularity_});
   previous_rows_ = slots_.size();
   std::swap(positions_, previous_);
   slots_.clear();
+  keys_.clear();
   counts_.clear();
 }
 
 void StepRows::Clear() {
   slots_.clear();
+  keys_.clear();
   counts_.clear();
   ForgetAwaited();
   previous_rows_ = 0;
@@ -104,16 +121,15 @@ void StepRows::ForgetAwaited() {
 }
 
 void StepRows::ReadPrevious(const Table& table, std::span<const uint64_t> keys,
-                            std::span<const Slot> slots, uint32_t step, std::span<float> weights,
+                            std::span<const Slot> slots, uint32_t step, std::span<std::byte> rows,
                             std::span<float> popularity) const {
-  table.Read(keys, slots, step, weights, popularity);
+  table.ReadRaw(keys, slots, step, rows, popularity);
   if (previous_rows_ == 0) return;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == kNoSlot) continue;
     const uint32_t position = previous_.At(slots[i]).position;
     if (position == kFree) continue;
-    const float* before = previous_weights_.data() + size_t{position} * dim_;
-    CopyFloats(before, dim_, weights.data() + i * dim_);
+    std::memcpy(&rows[i * row_bytes_], &previous_weights_[position * row_bytes_], row_bytes_);
     if (!popularity.empty()) popularity[i] = previous_popularity_[position];
   }
 }

@@ -25,7 +25,7 @@ namespace emporium::ps {
 
 class StepRows {
  public:
-  StepRows(uint32_t dim, bool popularity) : dim_(dim), popularity_(popularity) {}
+  explicit StepRows(const TableSettings& settings);
 
   // Adds one micro-batch's gradients. `slots` are those of the table for `keys`, kNoSlot where it
   // has no row.
@@ -40,9 +40,9 @@ class StepRows {
   // Forgets what was added and what was remembered.
   void Clear();
 
-  // Table::Read for the version before: as it was remembered where the row has changed.
+  // Table::ReadRaw for the version before: as it was remembered where the row has changed.
   void ReadPrevious(const Table& table, std::span<const uint64_t> keys, std::span<const Slot> slots,
-                    uint32_t step, std::span<float> weights, std::span<float> popularity) const;
+                    uint32_t step, std::span<std::byte> rows, std::span<float> popularity) const;
 
  private:
   static constexpr uint32_t kFree = 0xffffffff;
@@ -97,10 +97,13 @@ class StepRows {
   void ForgetAwaited();
 
   const uint32_t dim_;
+  const size_t row_bytes_;  // of weights as the table holds them
   const bool popularity_;
+  const bool rounds_;  // updates round at random, for which the table needs the keys
   // The step that is being added up.
   Positions<Slot> positions_;
   std::vector<Slot> slots_;             // kNoSlot: no row yet
+  std::vector<uint64_t> keys_;          // [rows] where the table rounds, else none
   UnclearedVector<float> gradients_;    // [rows, dim], and room behind them
   std::vector<float> counts_;           // [rows]
   Positions<uint64_t> awaited_;         // of the keys without a row
@@ -109,7 +112,7 @@ class StepRows {
   // The step before.
   size_t previous_rows_ = 0;
   Positions<Slot> previous_;
-  UnclearedVector<float> previous_weights_;
+  Bytes previous_weights_;  // [rows, row_bytes]
   UnclearedVector<float> previous_popularity_;
 };
 

@@ -31,6 +31,20 @@ def execute(command, environment):
         return None, (expired.stdout or b"").decode(errors="replace")
 
 
+def sanitizer_options(preset):
+    """How the programs of a sanitizer's preset are run: the first finding ends them, and what is
+    not ours is left out as the files of .ci/sanitizers say."""
+    def suppressions(name):
+        return "suppressions=" + os.path.join(ROOT, ".ci", "sanitizers", name)
+    return {
+        "asan": {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+                 "LSAN_OPTIONS": suppressions("lsan.supp") + ":print_suppressions=0",
+                 "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"},
+        "tsan": {"TSAN_OPTIONS": suppressions("tsan.supp") +
+                 ":halt_on_error=1:second_deadlock_stack=1:print_suppressions=0"},
+    }.get(preset, {})
+
+
 def count_gtest(results_path, output):
     """(passed, failed, skipped) of a gtest program; from its output when it left no results."""
     try:
@@ -112,6 +126,8 @@ def main():
     environment = dict(os.environ, EMPORIUM_BUILD=build, PYTHONDONTWRITEBYTECODE="1")
     # LibTorch and OpenBLAS with their own threads would fight with the lanes' and shards' threads.
     environment.setdefault("OMP_NUM_THREADS", "1")
+    for name, value in sanitizer_options(os.path.basename(build)).items():
+        environment.setdefault(name, value)
     passed = failed = 0
     known = set()
     for name, path in runners(build, only):

@@ -1,4 +1,5 @@
-"""Runs a job once for each seed and prints the mean of every metric of its evaluation.
+"""Runs a job once for each seed and prints the mean of every metric of its evaluation, and with two
+seeds or more its standard deviation over the seeds (NAME_sd).
 
 usage: quality.py JOB --data DIR --build DIR --seeds 1,2,3
 """
@@ -28,13 +29,11 @@ def main():
                               "--work_dir", work)
             for name, value in job_runs.metrics_of(work).items():
                 values[name].append(value)
-            print(
-    f"seed {seed}: " +
-    " ".join(
-        f"{name} {of[-1]:.4f}" for name,
-         of in values.items()))
+            print(f"seed {seed}: " + " ".join(f"{name} {of[-1]:.4f}" for name, of in values.items()))
     for name, of in sorted(values.items()):
         print(f"figure {name} {statistics.mean(of):.6f}")
+        if len(of) > 1:
+            print(f"figure {name}_sd {statistics.stdev(of):.6f}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@
 #include "runtime/thread_annotations.h"
 #include "scheduler/service.h"
 #include "worker/bodies.h"
+#include "worker/counter_cursor.h"
 
 namespace emporium::bench {
 namespace {

@@ -1,4 +1,4 @@
-// Processor time of this process. Any thread.
+// Processor time. Any thread.
 #pragma once
 
 #include <time.h>
@@ -9,6 +9,13 @@ namespace emporium::bench {
 inline double CpuSeconds() {
   timespec time{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// Of the calling thread.
+inline double ThreadCpuSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 

@@ -32,8 +32,8 @@ struct IndexView {
   uint64_t multiplier = 1;  // odd
 };
 
-// MixBits (proto/mix.h), written again because inline functions may not be shared (see above), and below
-// the bits that name the bin times the multiplier.
+// MixBits (proto/mix.h), written again because inline functions may not be shared (see above), and
+// below the bits that name the bin times the multiplier.
 static inline uint64_t IndexMixed(const IndexView& view, uint64_t key) {
   key ^= key >> 30;
   key *= 0xbf58476d1ce4e5b9u;
@@ -56,10 +56,10 @@ IndexFind IndexFindSse2;
 IndexFind IndexFindAvx2;
 IndexFind IndexFindAvx512;
 
-// How many keys the index lines are asked for ahead of the search, a power of two.
+// How many keys the index lines are asked for ahead of the search.
 inline constexpr size_t kIndexAhead = 64;
-// Keys that their home bucket does not have are looked at again when there are as many of them.
-inline constexpr size_t kIndexMisses = 256;
+// Keys of a block; those that their home bucket does not have are looked at again behind it.
+inline constexpr size_t kIndexBlock = 512;
 
 // `Match::Lanes(bucket, wanted, bits)`: the lanes whose entry is `wanted` but for the lowest bits.
 // A free lane is among them when a key's kept bits are all ones, which is rare but legal.
@@ -93,43 +93,47 @@ static void IndexFindMisses(const IndexView& view, const uint64_t* keys, const u
 template <class Match>
 static void IndexFindAll(const IndexView& view, const uint64_t* keys, size_t count,
                          uint32_t* slots) {
-  uint64_t mixed_of[kIndexAhead];
-  const IndexBucket* bucket_of[kIndexAhead];
-  uint32_t misses[kIndexMisses];
-  size_t miss_count = 0;
-  const auto ask = [&](size_t i) {
-    const uint64_t mixed = IndexMixed(view, keys[i]);
-    const IndexBin& bin = view.bins[mixed >> view.bin_shift];
-    const IndexBucket* const bucket = bin.buckets + IndexHome(view, bin, mixed);
-    __builtin_prefetch(bucket, 0, 2);
-    mixed_of[i % kIndexAhead] = mixed;
-    bucket_of[i % kIndexAhead] = bucket;
-  };
-  // Without a branch on the outcome, which could not be foretold.
-  const auto match = [&](size_t i) {
-    const uint64_t mixed = mixed_of[i % kIndexAhead];
-    const IndexBucket* const bucket = bucket_of[i % kIndexAhead];
-    const IndexBin& bin = view.bins[mixed >> view.bin_shift];
-    const uint64_t wanted = mixed << bin.slot_bits;
-    const uint32_t lanes = Match::Lanes(bucket, wanted, bin.slot_bits);
-    const uint64_t entry = bucket->entries[__builtin_ctz(lanes | (1u << (kIndexLanes - 1)))];
-    const uint32_t slot = bin.slot_base | static_cast<uint32_t>(entry ^ wanted);
-    const bool found = (lanes != 0) & (entry != kIndexFree);
-    slots[i] = found ? slot : ~uint32_t{0};
-    misses[miss_count] = static_cast<uint32_t>(i);
-    miss_count += found ? 0 : 1;
-  };
-  const size_t ahead = count < kIndexAhead ? count : kIndexAhead;
-  for (size_t i = 0; i < ahead; ++i) ask(i);
-  for (size_t i = 0; i < count; ++i) {
-    match(i);
-    if (i + kIndexAhead < count) ask(i + kIndexAhead);
-    if (miss_count == kIndexMisses) [[unlikely]] {
-      IndexFindMisses<Match>(view, keys, misses, miss_count, slots);
-      miss_count = 0;
+  constexpr size_t kRing = 2 * kIndexBlock;
+  uint64_t mixed_of[kRing];
+  const IndexBucket* bucket_of[kRing];
+  uint32_t misses[kIndexBlock];
+  // Homes of a block, worked out before its lines are asked for: two loops that do not wait for one
+  // another are faster than one that does both.
+  const auto locate = [&](size_t begin) __attribute__((always_inline)) {
+    const size_t end = begin + kIndexBlock < count ? begin + kIndexBlock : count;
+    for (size_t i = begin; i < end; ++i) {
+      const uint64_t mixed = IndexMixed(view, keys[i]);
+      const IndexBin& bin = view.bins[mixed >> view.bin_shift];
+      mixed_of[i % kRing] = mixed;
+      bucket_of[i % kRing] = bin.buckets + IndexHome(view, bin, mixed);
     }
+  };
+  locate(0);
+  for (size_t i = 0; i < (count < kIndexAhead ? count : kIndexAhead); ++i) {
+    __builtin_prefetch(bucket_of[i], 0, 2);
   }
-  IndexFindMisses<Match>(view, keys, misses, miss_count, slots);
+  for (size_t begin = 0; begin < count; begin += kIndexBlock) {
+    locate(begin + kIndexBlock);
+    const size_t end = begin + kIndexBlock < count ? begin + kIndexBlock : count;
+    size_t miss_count = 0;
+    for (size_t i = begin; i < end; ++i) {
+      const size_t later = i + kIndexAhead < count ? i + kIndexAhead : count - 1;
+      __builtin_prefetch(bucket_of[later % kRing], 0, 2);
+      // Without a branch on the outcome, which could not be foretold.
+      const uint64_t mixed = mixed_of[i % kRing];
+      const IndexBucket* const bucket = bucket_of[i % kRing];
+      const IndexBin& bin = view.bins[mixed >> view.bin_shift];
+      const uint64_t wanted = mixed << bin.slot_bits;
+      const uint32_t lanes = Match::Lanes(bucket, wanted, bin.slot_bits);
+      const uint64_t entry = bucket->entries[__builtin_ctz(lanes | (1u << (kIndexLanes - 1)))];
+      const uint32_t slot = bin.slot_base | static_cast<uint32_t>(entry ^ wanted);
+      const bool found = (lanes != 0) & (entry != kIndexFree);
+      slots[i] = found ? slot : ~uint32_t{0};
+      misses[miss_count] = static_cast<uint32_t>(i);
+      miss_count += found ? 0 : 1;
+    }
+    IndexFindMisses<Match>(view, keys, misses, miss_count, slots);
+  }
 }
 
 }  // namespace emporium::ps

@@ -6,7 +6,7 @@ namespace {
 // With a width that the compiler knows a copy is a few moves.
 template <size_t kBytes>
 void CopyFixed(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
-  ForRows<false>(slabs, slots, [to](size_t i, const Slabs::ConstRowRef& row) {
+  ForRows<false, kBytes>(slabs, slots, [to](size_t i, const Slabs::ConstRowRef& row) {
     std::memcpy(to + i * kBytes, row.weights, kBytes);
   });
 }
@@ -22,8 +22,12 @@ void CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to)
       return CopyFixed<64>(slabs, slots, to);
     case 128:
       return CopyFixed<128>(slabs, slots, to);
+    case 256:
+      return CopyFixed<256>(slabs, slots, to);
+    case 512:
+      return CopyFixed<512>(slabs, slots, to);
     default:
-      ForRows<false>(slabs, slots, [to, bytes](size_t i, const Slabs::ConstRowRef& row) {
+      ForRows<false, 0>(slabs, slots, [to, bytes](size_t i, const Slabs::ConstRowRef& row) {
         CopyRowBytes(row.weights, bytes, to + i * bytes);
       });
   }

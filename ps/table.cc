@@ -122,7 +122,7 @@ void Table::ReadRaw(std::span<const uint64_t> keys, std::span<const Slot> slots,
     CopyWeights(t.slabs, slots, out);
     std::fill(popularity.begin(), popularity.end(), 0.0f);
   } else {
-    ForRows<true>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
+    ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
       CopyRowBytes(row.weights, bytes, out + i * bytes);
       popularity[i] = t.PopularityAt(row.tail, step);
     });
@@ -244,7 +244,7 @@ void Table::ForEachRow(PartitionId partition,
   RowView view;
   view.weights = weights;
   view.state = state;
-  ForRows<true>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
+  ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
     view.key = entries[i].key;
     view.raw = {row.weights, t.shape().weight_bytes()};
     Decode(t.layout().element, row.weights, t.layout().dim, weights.data());

@@ -11,9 +11,9 @@
 namespace emporium::ps {
 namespace {
 
-constexpr size_t kBlock = 16;
+// Rows of one call of the optimizer, and how many of these blocks are fetched ahead.
+constexpr size_t kRows = 16;
 constexpr size_t kBlocksAhead = 2;
-constexpr size_t kRing = kBlock * (kBlocksAhead + 1);
 
 }  // namespace
 
@@ -26,11 +26,12 @@ class Table::Updater {
         shape_(table.shape()),
         layout_(table.layout()),
         weights_in_place_(table.fp32()),
-        state_in_place_(shape_.state_in_place()) {
-    const size_t weights = weights_in_place_ ? 0 : kBlock * layout_.dim;
-    const size_t state = state_in_place_ ? 0 : kBlock * layout_.state;
+        state_in_place_(shape_.state_in_place()),
+        rows_(table.slabs, batch.slots) {
+    const size_t weights = weights_in_place_ ? 0 : kRows * layout_.dim;
+    const size_t state = state_in_place_ ? 0 : kRows * layout_.state;
     t_.scratch.resize(std::max(t_.scratch.size(), weights + state));
-    for (size_t i = 0; i < kBlock; ++i) {
+    for (size_t i = 0; i < kRows; ++i) {
       weights_[i] = t_.scratch.data() + (weights_in_place_ ? 0 : i * layout_.dim);
       state_[i] = t_.scratch.data() + weights + (state_in_place_ ? 0 : i * layout_.state);
     }
@@ -38,11 +39,13 @@ class Table::Updater {
 
   void Run() {
     const size_t count = batch_.slots.size();
-    for (size_t i = 0; i < std::min(count, kBlock * kBlocksAhead); ++i) Ask(i);
-    for (size_t begin = 0; begin < count; begin += kBlock) {
-      const size_t end = std::min(begin + kBlock, count);
-      const size_t asked = begin + kBlock * kBlocksAhead;
-      for (size_t i = asked; i < std::min(asked + kBlock, count); ++i) Ask(i);
+    constexpr size_t kAhead = kRows * kBlocksAhead;
+    static_assert(Finder::kBlock % kRows == 0 && kAhead + kRows <= Finder::kBlock);
+    Ask(0, std::min(count, kAhead));
+    for (size_t begin = 0; begin < count; begin += kRows) {
+      if (begin % Finder::kBlock == 0) rows_.Find(begin);
+      const size_t end = std::min(begin + kRows, count);
+      Ask(std::min(begin + kAhead, count), std::min(end + kAhead, count));
       for (size_t i = begin; i < end; ++i) Begin(i, i - begin);
       t_.optimizer->ApplyRows({.rows = end - begin,
                                .dim = layout_.dim,
@@ -57,16 +60,23 @@ class Table::Updater {
   }
 
  private:
-  void Ask(size_t i) {
-    const RowRef row = t_.slabs.At(batch_.slots[i]);
-    ring_[i % kRing] = row;
-    PrefetchLines(row.weights, shape_.weight_bytes());
-    PrefetchLines(row.tail, shape_.tail_bytes());
+  using Finder = RowFinder<true>;
+
+  EMPORIUM_INLINE void Ask(size_t begin, size_t end) const {
+    for (size_t i = begin; i < end; ++i) {
+      PrefetchLines(rows_.weights(i), shape_.weight_bytes());
+      PrefetchLines(rows_.tail(i), shape_.tail_bytes());
+    }
+  }
+
+  RowRef Row(size_t i) const {
+    // The finder reads the slabs, which are the table's to write.
+    return {const_cast<std::byte*>(rows_.weights(i)), const_cast<std::byte*>(rows_.tail(i))};
   }
 
   // What happens to row i before the optimizer sees it; it is number `at` of its block.
   void Begin(size_t i, size_t at) {
-    const RowRef& row = ring_[i % kRing];
+    const RowRef row = Row(i);
     const size_t bytes = shape_.weight_bytes();
     if (!batch_.kept_rows.empty()) {
       CopyRowBytes(row.weights, bytes, batch_.kept_rows.data() + i * bytes);
@@ -103,7 +113,7 @@ class Table::Updater {
 
   // Writes back what the optimizer did not see in its place.
   void End(size_t i, size_t at) const {
-    const RowRef& row = ring_[i % kRing];
+    const RowRef row = Row(i);
     if (!weights_in_place_) {
       Encode(layout_.element, weights_[at], layout_.dim,
              RoundingSeedOf(t_.settings.seed, batch_.keys[i], batch_.step), row.weights);
@@ -117,10 +127,10 @@ class Table::Updater {
   const RowLayout& layout_;
   const bool weights_in_place_;
   const bool state_in_place_;
-  std::array<RowRef, kRing> ring_;
-  std::array<float*, kBlock> weights_;
-  std::array<float*, kBlock> state_;
-  std::array<uint32_t, kBlock> updates_;
+  Finder rows_;
+  std::array<float*, kRows> weights_;
+  std::array<float*, kRows> state_;
+  std::array<uint32_t, kRows> updates_;
 };
 
 void Table::Apply(const UpdateBatch& batch) {

@@ -2,10 +2,11 @@
 // runs it.
 //
 // usage: bench_table [--dims 16,32,64,128] [--rows N] [--runs N] [--peers] [--small-pages]
-//                    [--csv FILE]
+//                    [--two-shards] [--csv FILE]
 //   for each width: lookups and row-wise Adagrad updates of batches of 8192 distinct keys, uniform
-//   and Zipf 1.05, against the tuned limit; memory. --peers: hash maps too.
-#include <sys/mman.h>
+//   and Zipf 1.05, against the tuned limit; memory. --peers: hash maps too. --two-shards: two
+//   tables of half the rows on two threads, against two limits on two threads, lookups alone.
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #ifdef EMPORIUM_HAVE_ABSL
@@ -20,6 +21,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -42,6 +44,7 @@ struct Flags {
   int runs = 5;
   bool peers = false;
   bool huge = true;
+  bool two_shards = false;
   std::string csv;
 };
 
@@ -123,6 +126,35 @@ class Width {
       gradients_.data()[i] = 0.001f;
     }
     MakeTable();
+  }
+
+  // Lookups by two of these at once, each on a thread of its own.
+  static void RunTwo(const Flags& flags, Report* report) {
+    Width a(flags, report);
+    Width b(flags, report);
+    const Prefetch read = a.Tune([&](Prefetch p) { return a.LimitRead(a.uniform_, p); });
+    const auto both = [&](const Work& one, const Work& two, size_t batches) {
+      Bursts::Burst burst[2];
+      std::thread other([&] { burst[1] = b.bursts_.Run(two, batches); });
+      burst[0] = a.bursts_.Run(one, batches);
+      other.join();
+      return (burst[0].seconds + burst[1].seconds) / 2;
+    };
+    const size_t batches = a.bursts_.BatchesIn(a.TableRead(a.uniform_), 0.05);
+    std::vector<double> runs;
+    for (int run = 0; run < flags.runs; ++run) {
+      std::vector<double> ratios;
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const double limit =
+            both(a.LimitRead(a.uniform_, read), b.LimitRead(b.uniform_, read), batches);
+        ratios.push_back(limit / both(a.TableRead(a.uniform_), b.TableRead(b.uniform_), batches));
+      }
+      runs.push_back(SpreadOf(ratios).median);
+    }
+    const Spread spread = SpreadOf(runs);
+    std::printf("lookup  dim %-4d uniform  two shards     %.3f [%.3f %.3f]\n", kDim, spread.median,
+                spread.low, spread.high);
+    std::printf("figure two_shards_lookup_dim%d %.4f\n", kDim, spread.median);
   }
 
   void Run() {
@@ -281,6 +313,7 @@ class Width {
 
 template <int kDim>
 void RunWidth(const Flags& flags, Report* report) {
+  if (flags.two_shards) return Width<kDim>::RunTwo(flags, report);
   std::make_unique<Width<kDim>>(flags, report)->Run();
 }
 
@@ -330,6 +363,9 @@ int main(int argc, char** argv) {
       flags.peers = true;
     } else if (flag == "--small-pages") {
       flags.huge = false;
+      prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);  // the table's pages too
+    } else if (flag == "--two-shards") {
+      flags.two_shards = true;
     } else if (flag == "--dims" && more) {
       flags.dims = emporium::bench::Numbers(argv[++i]);
     } else if (flag == "--rows" && more) {
@@ -343,5 +379,6 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
+  if (flags.two_shards) flags.rows /= 2;
   return emporium::bench::Main(flags);
 }

@@ -12,8 +12,8 @@ namespace {
 
 // A full chunk has about this size: large enough that the directories stay in the processor's
 // second cache, small enough that what the last chunks leave free is little.
-constexpr size_t kChunkBytes = size_t{32} << 10;
-constexpr uint32_t kMostRows = 1024;
+constexpr size_t kChunkBytes = size_t{64} << 10;
+constexpr uint32_t kMostRows = 256;
 // A full chunk has as many times the rows of a bin's first.
 constexpr uint32_t kFirstShare = 64;
 

@@ -202,7 +202,9 @@ class LocalRun final : public TrainRun {
     config.source = gate_.get();
     config.scheduler = scheduler_.get();
     config.context = &transport_;
-    config.model_factory = [&job] { return models::CreateModel(job); };
+    config.model_factory = [&job](models::Device& device) {
+      return models::CreateModel(job, device);
+    };
     config.bodies_factory = [this, &job]() -> Result<std::unique_ptr<worker::StageBodies>> {
       EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<models::Model> model, models::CreateModel(job));
       return std::unique_ptr<worker::StageBodies>(std::make_unique<worker::Bodies>(

@@ -8,6 +8,9 @@ DEFINE_int32(shards_per_server, 0, "shards of one server; 0: as the job file say
 DEFINE_int32(lanes, 0,
              "micro-batches that a worker computes side by side; 0: as the job file says");
 DEFINE_string(device, "", "cpu or cuda; empty: as the job file says");
+DEFINE_int32(first_lane, 0,
+             "with --device=cuda: lanes of the workers before this one on this host; each lane "
+             "takes the next GPU");
 DEFINE_string(bind, "127.0.0.1", "address that is listened on");
 DEFINE_int32(port, 0, "port of the scheduler's service; 0: any free one");
 DEFINE_int32(http_port, 0, "port of the status page; 0: any free one");

@@ -11,6 +11,7 @@ DECLARE_int32(servers);
 DECLARE_int32(shards_per_server);
 DECLARE_int32(lanes);
 DECLARE_string(device);
+DECLARE_int32(first_lane);
 DECLARE_string(bind);
 DECLARE_int32(port);
 DECLARE_int32(http_port);

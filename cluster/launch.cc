@@ -43,7 +43,8 @@ class Launcher {
   }
 
  private:
-  std::vector<std::string> Arguments(const std::string& verb) const {
+  // Of the process number `number` of its verb.
+  std::vector<std::string> Arguments(const std::string& verb, uint32_t number) const {
     const spec::Cluster& cluster = context_.job.cluster();
     std::vector<std::string> arguments = {verb, context_.job_path,
                                           "--work_dir=" + context_.work_dir};
@@ -62,7 +63,9 @@ class Launcher {
       add("shards_per_server", std::to_string(cluster.shards_per_server()));
     } else {
       add("lanes", std::to_string(cluster.lanes()));
-      add("device", cluster.device() == spec::Cluster::CUDA ? "cuda" : "cpu");
+      const bool gpus = cluster.device() == spec::Cluster::CUDA;
+      add("device", gpus ? "cuda" : "cpu");
+      if (gpus) add("first_lane", std::to_string(number * cluster.lanes()));
     }
     return arguments;
   }
@@ -74,17 +77,17 @@ class Launcher {
     };
     std::string ready;
     EMPORIUM_RETURN_IF_ERROR(
-        children_.Start("scheduler", Arguments("scheduler"), log("scheduler"), &ready));
+        children_.Start("scheduler", Arguments("scheduler", 0), log("scheduler"), &ready));
     scheduler_port_ = std::stoi(ready);
     EMPORIUM_ASSIGN_OR_RETURN(scheduler_, runtime::ConnectScheduler("127.0.0.1", scheduler_port_));
     const spec::Cluster& cluster = context_.job.cluster();
     for (uint32_t i = 0; i < cluster.servers(); ++i) {
       const std::string name = "server-" + std::to_string(i);
-      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("server"), log(name), nullptr));
+      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("server", i), log(name), nullptr));
     }
     for (uint32_t i = 0; i < cluster.workers(); ++i) {
       const std::string name = "worker-" + std::to_string(i);
-      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("worker"), log(name), nullptr));
+      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("worker", i), log(name), nullptr));
     }
     std::printf("launched: %u worker(s) x %u lane(s), %u server(s) x %u shard(s); logs in %s\n",
                 cluster.workers(), cluster.lanes(), cluster.servers(), cluster.shards_per_server(),

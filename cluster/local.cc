@@ -45,8 +45,9 @@ class LocalJob {
     EMPORIUM_ASSIGN_OR_RETURN(
         server_, StartServer(context_, std::move(endpoints), &transport_, scheduler_.get()));
     for (uint32_t i = 0; i < cluster.workers(); ++i) {
-      EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<WorkerRole> role,
-                                WorkerRole::Start(context_, &transport_, scheduler_.get()));
+      EMPORIUM_ASSIGN_OR_RETURN(
+          std::unique_ptr<WorkerRole> role,
+          WorkerRole::Start(context_, &transport_, scheduler_.get(), i * cluster.lanes()));
       workers_.push_back(std::move(role));
     }
     return Status::Ok();

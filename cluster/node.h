@@ -16,15 +16,18 @@ namespace emporium::cluster {
 // A worker with what it is made of.
 class WorkerRole {
  public:
-  // Opens the data set, which PrepareData has made.
+  // Opens the data set, which PrepareData has made. `first_lane`: lanes of this host's workers
+  // before this one.
   static Result<std::unique_ptr<WorkerRole>> Start(const JobContext& job,
                                                    runtime::Context* transport,
-                                                   control::SchedulerIf* scheduler);
+                                                   control::SchedulerIf* scheduler,
+                                                   uint32_t first_lane);
   worker::Worker& worker() { return *worker_; }
 
  private:
   WorkerRole() = default;
   std::unique_ptr<worker::BatchSource> source_;
+  std::unique_ptr<models::Device> device_;  // that evaluate and export stages score on
   std::unique_ptr<worker::Worker> worker_;
 };
 

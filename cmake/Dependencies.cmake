@@ -68,18 +68,39 @@ target_link_options(faiss INTERFACE
   $<IF:$<CXX_COMPILER_ID:Clang>,-fopenmp=libgomp,-fopenmp>)
 
 # The GPU path is built where the CUDA toolkit and NCCL are; without them the sources named in
-# CMakeLists.txt (emporium_library) are left out and everything else is the same.
-find_package(CUDAToolkit 13 QUIET)
-find_path(NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
-  ${CUDAToolkit_TARGET_DIR}/lib64)
+# CMakeLists.txt (emporium_library) are left out and everything else is the same. nvcc compiles for
+# the architectures below and leaves code that the driver of a newer GPU compiles at first use.
+set(EMPORIUM_CUDA AUTO CACHE STRING "The GPU path: AUTO (where its toolkit is), ON or OFF")
+set_property(CACHE EMPORIUM_CUDA PROPERTY STRINGS AUTO ON OFF)
 add_library(emporium_cuda INTERFACE)
-if(CUDAToolkit_FOUND AND NCCL_INCLUDE AND NCCL_LIBRARY)
-  set(EMPORIUM_HAVE_CUDA ON)
+set(EMPORIUM_HAVE_CUDA OFF)
+if(NOT EMPORIUM_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit 13 QUIET)
+  find_path(NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_TARGET_DIR}/lib
+    ${CUDAToolkit_TARGET_DIR}/lib64)
+  find_program(CUDA_HOST_COMPILER NAMES g++-12 g++)  # also where clang compiles the rest
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND NCCL_INCLUDE AND NCCL_LIBRARY
+     AND CUDA_HOST_COMPILER)
+    set(EMPORIUM_HAVE_CUDA ON)
+  elseif(EMPORIUM_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "EMPORIUM_CUDA is ON, but the CUDA toolkit 13 (nvcc: "
+      "${CUDAToolkit_NVCC_EXECUTABLE}), NCCL (${NCCL_LIBRARY}) or g++ is missing")
+  endif()
+endif()
+if(EMPORIUM_HAVE_CUDA)
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+  set(CMAKE_CUDA_HOST_COMPILER ${CUDA_HOST_COMPILER})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+  set(CMAKE_CUDA_ARCHITECTURES 80 86 89 90)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # LibTorch's
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 17)  # the newest that this CMake knows of nvcc
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_EXTENSIONS OFF)
   target_compile_definitions(emporium_cuda INTERFACE EMPORIUM_HAVE_CUDA)
-  target_include_directories(emporium_cuda SYSTEM INTERFACE ${NCCL_INCLUDE})
+  target_include_directories(emporium_cuda SYSTEM INTERFACE ${NCCL_INCLUDE}
+    ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(emporium_cuda INTERFACE CUDA::cudart ${NCCL_LIBRARY})
-else()
-  set(EMPORIUM_HAVE_CUDA OFF)
 endif()
 message(STATUS "GPU path (CUDA and NCCL): ${EMPORIUM_HAVE_CUDA}")

@@ -57,18 +57,6 @@ void FetchAhead(const float* rows, int32_t dim, const Lists& lists, int32_t i, i
   if (row >= 0) __builtin_prefetch(rows + static_cast<int64_t>(row) * dim, kWrite ? 1 : 0);
 }
 
-float PoolFactor(PoolKind pool, int32_t count) {
-  switch (pool) {
-    case PoolKind::kMean:
-      return 1.0f / static_cast<float>(count);
-    case PoolKind::kSqrtN:
-      return 1.0f / std::sqrt(static_cast<float>(count));
-    case PoolKind::kSum:
-      break;
-  }
-  return 1;
-}
-
 }  // namespace
 
 void GatherRows(const float* rows, int32_t dim, const Lists& lists, int32_t from, int32_t to,

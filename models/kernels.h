@@ -10,18 +10,9 @@
 #include <cstdint>
 #include <span>
 
+#include "models/kernel_types.h"
+
 namespace emporium::models {
-
-enum class PoolKind : uint8_t { kMean, kSum, kSqrtN };
-
-// The lists that a kernel reads: list i is index[begin[i] .. end[i]). With begin null, list i is
-// the one row index[i], or none when that is negative; with index null too, it is row i.
-struct Lists {
-  const int32_t* index = nullptr;
-  const int32_t* begin = nullptr;
-  const int32_t* end = nullptr;
-  PoolKind pool = PoolKind::kSum;
-};
 
 // out[i] = pooled rows of list i, for i in [from, to); an empty list gives zeros. With `add`, added
 // to what stands there. `weight` multiplies the result.
@@ -32,13 +23,6 @@ void GatherRows(const float* rows, int32_t dim, const Lists& lists, int32_t from
 // says), in the order of i and within a list in its order.
 void ScatterAddRows(const float* gradient, int64_t stride, int32_t dim, const Lists& lists,
                     int32_t from, int32_t to, float weight, float* rows);
-
-// One event of a history, for AgePool.
-struct PoolEvent {
-  int32_t item = 0;
-  int32_t age = 0;    // bucket
-  int32_t count = 0;  // bucket
-};
 
 // out[b] = sum_j softmax_j(by_age[age_j] + by_count[count_j]) items[item_j] over the events
 // [offset[b], offset[b + 1]) of sample b; zeros without events. `shares` [events] receives the

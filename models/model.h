@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "models/batch.h"
+#include "models/device.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
 
@@ -89,8 +90,11 @@ class Model {
                                   std::span<float> logits) = 0;
 };
 
-// Builds the job's model. Everything that a model refuses is said here, before anything starts:
-// all complaints at once, one per line, "model.two_tower.item_feature: ...; ...".
+// Builds the job's model, which computes on `device`. Everything that a model refuses is said here,
+// before anything starts: all complaints at once, one per line, "model.two_tower.item_feature:
+// ...".
+Result<std::unique_ptr<Model>> CreateModel(const spec::Job& job, Device& device);
+// On the CPU.
 Result<std::unique_ptr<Model>> CreateModel(const spec::Job& job);
 
 // Limits this process's LibTorch to one thread per lane; call before the first model.

@@ -19,13 +19,8 @@ namespace {
 using torch::autograd::Node;
 using torch::autograd::variable_list;
 
-// Output rows of one block stay in the cache while all parts are added to them.
-constexpr int32_t kRowsPerBlock = 64;
-
 float* Data(const at::Tensor& tensor) { return tensor.data_ptr<float>(); }
-std::span<float> Span(const at::Tensor& tensor) {
-  return {Data(tensor), static_cast<size_t>(tensor.numel())};
-}
+int32_t Count(const at::Tensor& tensor) { return static_cast<int32_t>(tensor.numel()); }
 
 // Hangs `node` behind `output`. LibTorch's graph shares nodes, hence the shared_ptr.
 void Attach(const at::Tensor& output, Node* node, const std::vector<at::Tensor>& inputs) {
@@ -35,79 +30,88 @@ void Attach(const at::Tensor& output, Node* node, const std::vector<at::Tensor>&
 }
 
 struct AssembleNode final : Node {
-  std::vector<RowPart> parts;  // `source` released: only its shape is needed
-  std::vector<int64_t> source_rows;
+  Device* device = nullptr;
+  Assembly assembly;                 // sinks of tables filled in
+  std::vector<int64_t> source_rows;  // by part; negative: no gradient of a tensor is wanted
+  at::TensorOptions options;
 
   variable_list apply(variable_list&& gradients) override {
     variable_list result;
-    std::vector<float*> sinks;
-    for (size_t p = 0; p < parts.size(); ++p) {
-      float* sink = parts[p].table != nullptr ? parts[p].table->gradient : nullptr;
-      if (source_rows[p] >= 0) {
-        result.push_back(at::zeros({source_rows[p], parts[p].dim}, at::kFloat));
-        sink = Data(result.back());
-      }
-      sinks.push_back(sink);
+    for (size_t p = 0; p < assembly.parts.size(); ++p) {
+      if (source_rows[p] < 0) continue;
+      AssemblyPart& part = assembly.parts[p];
+      result.push_back(at::zeros({source_rows[p], part.dim}, options));
+      part.sink = Data(result.back());
+      part.sink_rows = static_cast<int32_t>(source_rows[p]);
     }
     if (!gradients[0].defined()) return result;
     const at::Tensor gradient = gradients[0].contiguous();
-    const auto rows = static_cast<int32_t>(gradient.size(0));
-    const int64_t width = gradient.size(1);
-    for (int32_t from = 0; from < rows; from += kRowsPerBlock) {
-      const int32_t to = std::min(rows, from + kRowsPerBlock);
-      for (size_t p = 0; p < parts.size(); ++p) {
-        if (sinks[p] == nullptr) continue;
-        ScatterAddRows(Data(gradient) + parts[p].column, width, parts[p].dim, parts[p].lists, from,
-                       to, parts[p].weight, sinks[p]);
-      }
-    }
+    device->kernels().AssembleBackward(assembly, Data(gradient));
     return result;
   }
 };
 
 struct AgePoolNode final : Node {
+  Device* device = nullptr;
   at::Tensor items, by_age, by_count, shares;  // values only
   std::vector<PoolEvent> events;
   std::span<const int32_t> offset;
 
+  AgePoolInputs Inputs() const {
+    AgePoolInputs in;
+    in.items = Data(items);
+    in.dim = static_cast<int32_t>(items.size(1));
+    in.rows = static_cast<int32_t>(items.size(0));
+    in.by_age = Data(by_age);
+    in.ages = Count(by_age);
+    in.by_count = Data(by_count);
+    in.counts = Count(by_count);
+    in.events = events;
+    in.offset = offset;
+    return in;
+  }
+
   variable_list apply(variable_list&& gradients) override {
-    variable_list result = {at::zeros(items.sizes(), at::kFloat),
-                            at::zeros(by_age.sizes(), at::kFloat),
-                            at::zeros(by_count.sizes(), at::kFloat)};
+    variable_list result = {at::zeros(items.sizes(), items.options()),
+                            at::zeros(by_age.sizes(), items.options()),
+                            at::zeros(by_count.sizes(), items.options())};
     if (!gradients[0].defined()) return result;
     const at::Tensor gradient = gradients[0].contiguous();
-    AgePoolBackward(Data(items), static_cast<int32_t>(items.size(1)), events, offset, Data(shares),
-                    Data(gradient), Data(result[0]), Data(result[1]), Data(result[2]));
+    device->kernels().PoolByAgeBackward(Inputs(), Data(shares), Data(gradient), Data(result[0]),
+                                        Data(result[1]), Data(result[2]));
     return result;
   }
 };
 
 struct FactorizationNode final : Node {
+  Device* device = nullptr;
   at::Tensor x, sums;  // values only
   int32_t fields = 0;
   int32_t dim = 0;
 
+  FactorizationInputs Inputs() const {
+    return {Data(x), x.size(1), static_cast<int32_t>(x.size(0)), fields, dim};
+  }
+
   variable_list apply(variable_list&& gradients) override {
-    at::Tensor result = at::zeros(x.sizes(), at::kFloat);
+    at::Tensor result = at::zeros(x.sizes(), x.options());
     if (!gradients[0].defined()) return {result};
     const at::Tensor gradient = gradients[0].contiguous();
-    FactorizationMachineBackward(Data(x), x.size(1), static_cast<int32_t>(x.size(0)), fields, dim,
-                                 Data(sums), Data(gradient), Data(result));
+    device->kernels().FactorizeBackward(Inputs(), Data(sums), Data(gradient), Data(result));
     return {result};
   }
 };
 
 struct CounterNode final : Node {
-  const float* counters = nullptr;
-  std::span<const int32_t> rows;
-  int64_t n = 0;
-  int64_t width = 0;
+  Device* device = nullptr;
+  CounterInputs in;
+  at::TensorOptions options;
 
   variable_list apply(variable_list&& gradients) override {
-    at::Tensor result = at::zeros({width}, at::kFloat);
+    at::Tensor result = at::zeros({in.width}, options);
     if (!gradients[0].defined()) return {result};
     const at::Tensor gradient = gradients[0].contiguous();
-    WeighCountersBackward(counters, rows, n, Data(gradient), Span(result));
+    device->kernels().WeighBackward(in, Data(gradient), Data(result));
     return {result};
   }
 };
@@ -128,9 +132,11 @@ bool Repeats(const std::vector<RowPart>& parts, size_t p) {
   return false;
 }
 
-const float* ValuesOf(const RowPart& part) {
+const float* ValuesOf(const Pass& pass, const RowPart& part, int64_t rows) {
   if (part.table != nullptr) return part.table->values;
-  return part.source.defined() ? Data(part.source) : part.constant;
+  if (part.source.defined()) return Data(part.source);
+  const size_t bytes = sizeof(float) * static_cast<size_t>(rows) * part.dim;
+  return static_cast<const float*>(pass.device().Put(part.constant, bytes));
 }
 
 }  // namespace
@@ -165,7 +171,9 @@ RowPart TablePart(const Pass& pass, const RowLists& lists, PoolKind pool, int32_
 }
 
 at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<RowPart> parts) {
-  std::vector<bool> repeats;
+  Assembly assembly;
+  assembly.rows = static_cast<int32_t>(rows);
+  assembly.width = width;
   std::vector<at::Tensor> inputs;
   std::vector<int64_t> source_rows;
   int64_t covered = 0;
@@ -177,31 +185,34 @@ at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<Row
       part.source = part.source.contiguous();
       part.dim = static_cast<int32_t>(part.source.size(1));
     }
-    repeats.push_back(Repeats(parts, p));
-    if (!repeats.back()) covered += part.dim;
+    AssemblyPart made;
+    made.values = ValuesOf(pass, part, rows);
+    made.sink = part.table != nullptr ? part.table->gradient : nullptr;
+    made.sink_rows = part.table != nullptr ? part.table->rows : 0;
+    made.lists = part.lists;
+    made.dim = part.dim;
+    made.column = part.column;
+    made.weight = part.weight;
+    made.add = Repeats(parts, p);
+    if (!made.add) covered += part.dim;
     wants_gradient = wants_gradient || WantsGradient(part);
+    assembly.parts.push_back(made);
   }
   EMPORIUM_CHECK(covered == width, "the parts name every column");
-  at::Tensor out = at::empty({rows, width}, at::kFloat);
-  for (int32_t from = 0; from < rows; from += kRowsPerBlock) {
-    const auto to = static_cast<int32_t>(std::min<int64_t>(rows, from + kRowsPerBlock));
-    for (size_t p = 0; p < parts.size(); ++p) {
-      GatherRows(ValuesOf(parts[p]), parts[p].dim, parts[p].lists, from, to, parts[p].weight,
-                 repeats[p], Data(out) + parts[p].column, width);
-    }
-  }
+  at::Tensor out = at::empty({rows, width}, pass.options());
+  pass.device().kernels().Assemble(assembly, Data(out));
   if (!pass.training() || !wants_gradient) return out;
-  for (RowPart& part : parts) {
+  for (const RowPart& part : parts) {
     const bool source = part.source.defined() && part.source.requires_grad();
     source_rows.push_back(source ? part.source.size(0) : -1);
     if (source) inputs.push_back(part.source);
-    part.source = at::Tensor();
   }
-  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): Attach hands it to LibTorch's deleter
-  auto* node = new AssembleNode;
-  node->parts = std::move(parts);
+  auto node = std::make_unique<AssembleNode>();
+  node->device = &pass.device();
+  node->assembly = std::move(assembly);
   node->source_rows = std::move(source_rows);
-  Attach(out, node, inputs);
+  node->options = pass.options();
+  Attach(out, node.release(), inputs);
   return out;
 }
 
@@ -212,56 +223,54 @@ at::Tensor TakeRows(Pass& pass, const at::Tensor& source, std::span<const int32_
   return AssembleRows(pass, static_cast<int64_t>(index.size()), source.size(1), {part});
 }
 
-at::Tensor AgePoolRows(const at::Tensor& items, const at::Tensor& by_age,
+at::Tensor AgePoolRows(Pass& pass, const at::Tensor& items, const at::Tensor& by_age,
                        const at::Tensor& by_count, std::vector<PoolEvent> events,
                        std::span<const int32_t> offset) {
-  const auto dim = static_cast<int32_t>(items.size(1));
-  const at::Tensor values = items.detach().contiguous();
-  at::Tensor out = at::empty({static_cast<int64_t>(offset.size()) - 1, dim}, at::kFloat);
-  const at::Tensor shares = at::empty({static_cast<int64_t>(events.size())}, at::kFloat);
-  AgePool(Data(values), dim, Data(by_age), Data(by_count), events, offset, Data(shares), Data(out));
-  if (!at::GradMode::is_enabled() || !by_age.requires_grad()) return out;
-  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): Attach hands it to LibTorch's deleter
-  auto* node = new AgePoolNode;
-  node->items = values;
+  at::Tensor out =
+      at::empty({static_cast<int64_t>(offset.size()) - 1, items.size(1)}, pass.options());
+  auto node = std::make_unique<AgePoolNode>();
+  node->device = &pass.device();
+  node->items = items.detach().contiguous();
   node->by_age = by_age.detach();
   node->by_count = by_count.detach();
-  node->shares = shares;
+  node->shares = at::empty({static_cast<int64_t>(events.size())}, pass.options());
   node->events = std::move(events);
   node->offset = offset;
-  Attach(out, node, {items, by_age, by_count});
+  pass.device().kernels().PoolByAge(node->Inputs(), Data(node->shares), Data(out));
+  if (!at::GradMode::is_enabled() || !by_age.requires_grad()) return out;
+  Attach(out, node.release(), {items, by_age, by_count});
   return out;
 }
 
-at::Tensor FactorizationMachineOf(const at::Tensor& x, int32_t fields, int32_t dim) {
-  const auto samples = static_cast<int32_t>(x.size(0));
-  const at::Tensor values = x.detach().contiguous();
-  at::Tensor out = at::empty({samples}, at::kFloat);
-  const at::Tensor sums = at::empty({samples, dim}, at::kFloat);
-  FactorizationMachine(Data(values), values.size(1), samples, fields, dim, Data(sums), Data(out));
-  if (!at::GradMode::is_enabled() || !x.requires_grad()) return out;
-  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): Attach hands it to LibTorch's deleter
-  auto* node = new FactorizationNode;
-  node->x = values;
-  node->sums = sums;
+at::Tensor FactorizationMachineOf(Pass& pass, const at::Tensor& x, int32_t fields, int32_t dim) {
+  const int64_t samples = x.size(0);
+  at::Tensor out = at::empty({samples}, pass.options());
+  auto node = std::make_unique<FactorizationNode>();
+  node->device = &pass.device();
+  node->x = x.detach().contiguous();
+  node->sums = at::empty({samples, dim}, pass.options());
   node->fields = fields;
   node->dim = dim;
-  Attach(out, node, {x});
+  pass.device().kernels().Factorize(node->Inputs(), Data(node->sums), Data(out));
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return out;
+  Attach(out, node.release(), {x});
   return out;
 }
 
-at::Tensor WeighCountersBy(const at::Tensor& beta, const float* counters,
+at::Tensor WeighCountersBy(Pass& pass, const at::Tensor& beta, std::span<const float> counters,
                            std::span<const int32_t> rows, int64_t n) {
-  at::Tensor out = at::empty({n}, at::kFloat);
-  WeighCounters(counters, rows, n, Span(beta), Data(out));
+  at::Tensor out = at::empty({n}, pass.options());
+  auto node = std::make_unique<CounterNode>();
+  node->device = &pass.device();
+  node->in.counters =
+      static_cast<const float*>(pass.device().Put(counters.data(), counters.size_bytes()));
+  node->in.rows = rows;
+  node->in.n = n;
+  node->in.width = Count(beta);
+  node->options = pass.options();
+  pass.device().kernels().Weigh(node->in, Data(beta), Data(out));
   if (!at::GradMode::is_enabled() || !beta.requires_grad()) return out;
-  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): Attach hands it to LibTorch's deleter
-  auto* node = new CounterNode;
-  node->counters = counters;
-  node->rows = rows;
-  node->n = n;
-  node->width = beta.numel();
-  Attach(out, node, {beta});
+  Attach(out, node.release(), {beta});
   return out;
 }
 

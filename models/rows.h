@@ -5,7 +5,8 @@
 // node that reads a tensor returns that tensor's gradient. The order of sums is fixed: parts in
 // blocks of output rows, in the order in which they were given.
 //
-// The index arrays must live as long as the graph: they belong to the batch or to Pass::Keep.
+// The loops run on the pass's device. Index arrays, counters and constants are of the host's
+// memory; they must live as long as the graph: they belong to the batch or to Pass::Keep.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,6 +18,7 @@
 #include "models/batch.h"
 #include "models/kernels.h"
 #include "models/pass.h"
+#include "models/row_kernels.h"
 
 namespace emporium::models {
 
@@ -48,15 +50,15 @@ at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<Row
 at::Tensor TakeRows(Pass& pass, const at::Tensor& source, std::span<const int32_t> index);
 
 // See kernels.h. `items` [n, dim]; `events` and `offset` must live as long as the graph.
-at::Tensor AgePoolRows(const at::Tensor& items, const at::Tensor& by_age,
+at::Tensor AgePoolRows(Pass& pass, const at::Tensor& items, const at::Tensor& by_age,
                        const at::Tensor& by_count, std::vector<PoolEvent> events,
                        std::span<const int32_t> offset);
 
 // [samples]; the first fields * dim columns of `x` are the fields' vectors.
-at::Tensor FactorizationMachineOf(const at::Tensor& x, int32_t fields, int32_t dim);
+at::Tensor FactorizationMachineOf(Pass& pass, const at::Tensor& x, int32_t fields, int32_t dim);
 
 // [n] sums of beta-weighted counters; see kernels.h. `counters` must live as long as the graph.
-at::Tensor WeighCountersBy(const at::Tensor& beta, const float* counters,
+at::Tensor WeighCountersBy(Pass& pass, const at::Tensor& beta, std::span<const float> counters,
                            std::span<const int32_t> rows, int64_t n);
 
 }  // namespace emporium::models

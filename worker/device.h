@@ -1,11 +1,15 @@
-// Where lanes compute, as the job's cluster.device says. The CPU is always there. CUDA is looked
-// for step by step, so that what is missing is named: a build with the CUDA toolkit, a device with
-// its driver, LibTorch's CUDA libraries, and models that compute there. The last is not so yet:
-// their row kernels are the CPU's own (models/kernels.h).
+// The devices of a worker's lanes, as the job's cluster.device says: the CPU, or one GPU for each
+// lane with streams of its own. What a device does is models/device.h; here is which one a lane
+// gets, and what becomes of its faults.
 //
-// Pure questions; any thread.
+// Pure questions and factories; any thread. A device that was made belongs to its lane.
 #pragma once
 
+#include <cstdint>
+#include <exception>
+#include <memory>
+
+#include "models/device.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
 
@@ -14,9 +18,23 @@ namespace emporium::worker {
 // Ok when lanes can compute on the device; else what is missing and what to do.
 Status CheckDevice(spec::Cluster::Device device);
 
-#ifdef EMPORIUM_HAVE_CUDA
-// The part that needs CUDA's headers (device_cuda.cc).
-Status CheckCuda();
-#endif
+// The device of a lane. Lanes are numbered through all workers of this host, so that every GPU has
+// a lane before one has two; lanes that share a GPU have streams of their own.
+Result<std::unique_ptr<models::Device>> OpenDevice(spec::Cluster::Device device,
+                                                   uint32_t lane_on_host);
+uint32_t GpuOfLane(uint32_t lane_on_host, uint32_t gpus);
+
+// A GPU that is full or fails makes LibTorch throw in the middle of a batch.
+Status DeviceFault(const std::exception& error);
+
+// compute(), which returns a Status or Result, with such a fault as its status.
+template <class Compute>
+auto OnDevice(const Compute& compute) -> decltype(compute()) {
+  try {
+    return compute();
+  } catch (const std::exception& error) {
+    return DeviceFault(error);
+  }
+}
 
 }  // namespace emporium::worker

@@ -4,11 +4,14 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "worker/device.h"
 
 namespace emporium::worker {
 
-Lane::Lane(std::unique_ptr<models::Model> model, const DenseLayout& layout)
-    : model_(std::move(model)),
+Lane::Lane(std::unique_ptr<models::Device> device, std::unique_ptr<models::Model> model,
+           const DenseLayout& layout)
+    : device_(std::move(device)),
+      model_(std::move(model)),
       layout_(layout),
       values_(layout.floats()),
       gradient_(layout.floats()) {}
@@ -18,8 +21,10 @@ Status Lane::Compute(const spec::Train& train, Work* work) {
   for (size_t i = 0; i < groups; ++i) layout_.RowsToFlat(i, work->dense.values[i], values_);
   std::fill(gradient_.begin(), gradient_.end(), 0.0f);
   const models::DenseSet dense{values_, gradient_};
-  EMPORIUM_ASSIGN_OR_RETURN(work->losses, model_->Train(work->planned.batch, work->rows.rows, dense,
-                                                        train, work->random_seed));
+  EMPORIUM_ASSIGN_OR_RETURN(work->losses, OnDevice([&] {
+                              return model_->Train(work->planned.batch, work->rows.rows, dense,
+                                                   train, work->random_seed);
+                            }));
   for (size_t i = 0; i < groups; ++i) layout_.FlatToRows(i, gradient_, work->dense.gradients[i]);
   return Status::Ok();
 }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "worker/device.h"
+
 namespace emporium::worker {
 
 Status Scorer::FetchDense(RowSource& rows) {
@@ -22,15 +24,18 @@ Status Scorer::Fetch(const PlannedBatch& batch, RowSource& rows) {
 Result<std::vector<float>> Scorer::ItemVectors(const ItemBatch& batch, RowSource& rows) {
   EMPORIUM_RETURN_IF_ERROR(Fetch(batch.planned, rows));
   std::vector<float> vectors(static_cast<size_t>(batch.planned.batch.items.count) * width());
-  EMPORIUM_RETURN_IF_ERROR(
-      model_.ItemVectors(batch.planned.batch, buffer_.rows, dense(), batch.log_counts, vectors));
+  EMPORIUM_RETURN_IF_ERROR(OnDevice([&] {
+    return model_.ItemVectors(batch.planned.batch, buffer_.rows, dense(), batch.log_counts,
+                              vectors);
+  }));
   return vectors;
 }
 
 Result<std::vector<float>> Scorer::UserVectors(const PlannedBatch& batch, RowSource& rows) {
   EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
   std::vector<float> vectors(static_cast<size_t>(batch.batch.samples) * width());
-  EMPORIUM_RETURN_IF_ERROR(model_.UserVectors(batch.batch, buffer_.rows, dense(), vectors));
+  EMPORIUM_RETURN_IF_ERROR(
+      OnDevice([&] { return model_.UserVectors(batch.batch, buffer_.rows, dense(), vectors); }));
   return vectors;
 }
 
@@ -43,7 +48,8 @@ Status Scorer::PopularityLogits(std::span<const float> log_counts, RowSource& ro
 Result<std::vector<float>> Scorer::Logits(const PlannedBatch& batch, RowSource& rows) {
   EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
   std::vector<float> logits(batch.batch.samples);
-  EMPORIUM_RETURN_IF_ERROR(model_.Score(batch.batch, buffer_.rows, dense(), logits));
+  EMPORIUM_RETURN_IF_ERROR(
+      OnDevice([&] { return model_.Score(batch.batch, buffer_.rows, dense(), logits); }));
   for (const float logit : logits) {
     if (!std::isfinite(logit)) {
       return InvalidArgument(

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "worker/device.h"
 
 namespace emporium::worker {
 namespace {
@@ -18,20 +19,24 @@ constexpr int kLooks = 3;
 
 Result<std::unique_ptr<Trainer>> Trainer::Make(const TrainerConfig& config) {
   EMPORIUM_CHECK(config.lanes > 0, "a worker computes in one lane or more");
-  std::vector<std::unique_ptr<models::Model>> models;
+  std::vector<DeviceAndModel> models;
   for (uint32_t i = 0; i < config.lanes; ++i) {
-    EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<models::Model> model, config.model_factory());
-    models.push_back(std::move(model));
+    DeviceAndModel made;
+    EMPORIUM_ASSIGN_OR_RETURN(made.device,
+                              OpenDevice(config.job->cluster().device(), config.first_lane + i));
+    EMPORIUM_ASSIGN_OR_RETURN(made.model, config.model_factory(*made.device));
+    models.push_back(std::move(made));
   }
   EMPORIUM_ASSIGN_OR_RETURN(DenseLayout dense,
-                            DenseLayout::Make(*config.job, models[0]->parameters()));
+                            DenseLayout::Make(*config.job, models[0].model->parameters()));
   return std::make_unique<Trainer>(config, std::move(models), std::move(dense));
 }
 
-Trainer::Trainer(const TrainerConfig& config, std::vector<std::unique_ptr<models::Model>> models,
-                 DenseLayout dense)
+Trainer::Trainer(const TrainerConfig& config, std::vector<DeviceAndModel> models, DenseLayout dense)
     : config_(config), dims_(TableDims(*config.job)), dense_(std::move(dense)) {
-  for (auto& model : models) lanes_.push_back(std::make_unique<Lane>(std::move(model), dense_));
+  for (DeviceAndModel& made : models) {
+    lanes_.push_back(std::make_unique<Lane>(std::move(made.device), std::move(made.model), dense_));
+  }
 }
 
 Status Trainer::Train(const SpanAssignment& assignment) {

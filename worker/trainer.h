@@ -1,5 +1,5 @@
 // Computes spans of train stages: finds out where the shards stand, sees to it that the dense
-// parameters exist, and runs a pipeline. Owns the lanes and their models.
+// parameters exist, and runs a pipeline. Owns the lanes with their devices and models.
 //
 // Train, InitializeDense and Rows belong to one thread at a time; everything else to any.
 #pragma once
@@ -25,15 +25,19 @@ struct TrainerConfig {
   PsClient* client = nullptr;
   ModelFactory model_factory;
   uint32_t lanes = 1;
+  uint32_t first_lane = 0;  // lanes of this host's workers before this one
 };
 
 class Trainer {
  public:
   // Makes the models; says what the job's model refuses.
   static Result<std::unique_ptr<Trainer>> Make(const TrainerConfig& config);
-  // For Make: one model per lane, and how their parameters are laid out.
-  Trainer(const TrainerConfig& config, std::vector<std::unique_ptr<models::Model>> models,
-          DenseLayout dense);
+  // For Make: a device and a model of it per lane, and how the parameters are laid out.
+  struct DeviceAndModel {
+    std::unique_ptr<models::Device> device;
+    std::unique_ptr<models::Model> model;
+  };
+  Trainer(const TrainerConfig& config, std::vector<DeviceAndModel> models, DenseLayout dense);
 
   // Computes this worker's part of a span. Cancelled after Abort; Stale when shards stand elsewhere
   // than the assignment says.

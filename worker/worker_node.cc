@@ -386,6 +386,7 @@ Result<std::unique_ptr<Worker>> Worker::Start(const WorkerConfig& config) {
   trainer_config.client = client.get();
   trainer_config.model_factory = config.model_factory;
   trainer_config.lanes = config.lanes;
+  trainer_config.first_lane = config.first_lane;
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<Trainer> trainer, Trainer::Make(trainer_config));
   return std::unique_ptr<Worker>(std::make_unique<Node>(config, facts, std::move(client),
                                                         std::move(trainer), std::move(bodies)));

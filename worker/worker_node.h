@@ -35,6 +35,7 @@ struct WorkerConfig {
   ModelFactory model_factory;  // models::CreateModel of the job
   std::function<Result<std::unique_ptr<StageBodies>>()> bodies_factory;
   uint32_t lanes = 1;
+  uint32_t first_lane = 0;  // lanes of this host's workers before this one; see OpenDevice
   std::string host_name;
   std::string job_fingerprint;
 };

@@ -144,10 +144,11 @@ int RunWorker(const std::vector<std::string>& arguments) {
   SignalWatch signals;
   JobContext context;
   std::unique_ptr<control::SchedulerIf> scheduler;
+  if (FLAGS_first_lane < 0) return Fail(kExitUsage, "--first_lane takes a number from 0");
   if (const int code = JoinJob(arguments[0], &context, &scheduler); code != 0) return code;
   runtime::Context transport;
-  Result<std::unique_ptr<WorkerRole>> role =
-      WorkerRole::Start(context, &transport, scheduler.get());
+  Result<std::unique_ptr<WorkerRole>> role = WorkerRole::Start(
+      context, &transport, scheduler.get(), static_cast<uint32_t>(FLAGS_first_lane));
   if (!role.ok()) return Fail(kExitFailed, role.status().ToString());
   return Report(WaitFor(&signals, &(*role)->worker()));
 }
@@ -158,7 +159,8 @@ std::vector<Verb> NodeVerbs() {
   const std::vector<std::string> scheduler = {"work_dir", "workers",   "servers", "bind",
                                               "port",     "http_port", "ready_fd"};
   const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server", "bind"};
-  const std::vector<std::string> worker = {"scheduler", "work_dir", "lanes", "device"};
+  const std::vector<std::string> worker = {"scheduler", "work_dir", "lanes", "device",
+                                           "first_lane"};
   return {
       {"scheduler", "JOB", "run the scheduler of a job", scheduler, 1, 1, RunScheduler, true},
       {"server", "JOB --scheduler=HOST:PORT", "run one parameter server of a job", server, 1, 1,

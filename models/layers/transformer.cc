@@ -13,7 +13,7 @@ namespace {
 
 // [samples, 1, 1, length]: 0 for real positions, -inf for padding; undefined when nothing is
 // padded.
-at::Tensor PaddingMask(std::span<const int32_t> lengths, int64_t length) {
+at::Tensor PaddingMask(const Pass& pass, std::span<const int32_t> lengths, int64_t length) {
   bool padded = false;
   for (int32_t n : lengths) padded = padded || n < length;
   if (!padded) return at::Tensor();
@@ -25,7 +25,7 @@ at::Tensor PaddingMask(std::span<const int32_t> lengths, int64_t length) {
       *out++ = j < lengths[b] ? 0 : -std::numeric_limits<float>::infinity();
     }
   }
-  return mask;
+  return pass.ToDevice(mask);
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ at::Tensor Encoder::Rest(Pass& pass, const Layer& layer, const at::Tensor& resid
 at::Tensor Encoder::Forward(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
                             int64_t length) const {
   const auto samples = static_cast<int64_t>(lengths.size());
-  const at::Tensor mask = PaddingMask(lengths, length);
+  const at::Tensor mask = PaddingMask(pass, lengths, length);
   at::Tensor state = x;
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     state = Rest(pass, layers_[i], state,

@@ -20,7 +20,8 @@ namespace {
 
 class DeepFmModel final : public Model {
  public:
-  explicit DeepFmModel(DeepFmOptions options) : options_(std::move(options)) {
+  DeepFmModel(DeepFmOptions options, Device& device)
+      : options_(std::move(options)), device_(device) {
     fields_ = static_cast<int32_t>(options_.fields.size());
     embedded_ = fields_ * options_.dim;
     if (options_.hidden.empty()) {
@@ -42,15 +43,16 @@ class DeepFmModel final : public Model {
 
   Result<std::vector<LossTerm>> Train(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                                       const spec::Train&, uint64_t random_seed) override {
-    Pass pass(list_, batch, rows, dense, random_seed);
+    Pass pass(device_, list_, batch, rows, dense, random_seed);
     const at::Tensor logits = Logits(pass);
-    const at::Tensor gradient = at::zeros_like(logits);
+    const at::Tensor values = pass.ToHost(logits);
+    const at::Tensor gradient = at::zeros_like(values);
     const auto samples = static_cast<size_t>(batch.samples);
     const LossValue loss =
-        BinaryCrossEntropy({logits.data_ptr<float>(), samples}, batch.label, batch.weight, 1,
+        BinaryCrossEntropy({values.data_ptr<float>(), samples}, batch.label, batch.weight, 1,
                            {gradient.data_ptr<float>(), samples});
     EMPORIUM_RETURN_IF_ERROR(CheckFinite("bce", loss.value));
-    pass.Backward({logits}, {gradient});
+    pass.Backward({logits}, {pass.ToDevice(gradient)});
     return std::vector<LossTerm>{{"loss", loss.value, loss.samples},
                                  {"bce", loss.value, loss.samples}};
   }
@@ -62,8 +64,8 @@ class DeepFmModel final : public Model {
       return InvalidArgument("scores: the buffer does not fit " + std::to_string(batch.samples) +
                              " samples");
     }
-    Pass pass(list_, batch, rows, dense, std::nullopt);
-    const at::Tensor result = Logits(pass);
+    Pass pass(device_, list_, batch, rows, dense, std::nullopt);
+    const at::Tensor result = pass.ToHost(Logits(pass));
     std::memcpy(logits.data(), result.data_ptr<float>(), sizeof(float) * logits.size());
     return Status::Ok();
   }
@@ -88,6 +90,7 @@ class DeepFmModel final : public Model {
   at::Tensor Logits(Pass& pass) const;  // [B], contiguous
 
   DeepFmOptions options_;
+  Device& device_;
   ParameterList list_;
   Mlp mlp_;
   ParameterId bias_;
@@ -142,7 +145,7 @@ at::Tensor DeepFmModel::Logits(Pass& pass) const {
     logits = logits.defined() ? logits.add(term) : term;
   };
   if (!options_.hidden.empty()) add(mlp_.Forward(pass, x).select(1, 0));
-  if (options_.fm) add(FactorizationMachineOf(x, fields_, options_.dim));
+  if (options_.fm) add(FactorizationMachineOf(pass, x, fields_, options_.dim));
   if (options_.linear) add(LinearPart(pass, x));
   if (bias_.exists()) add(pass.dense(bias_));
   return logits.contiguous();
@@ -150,8 +153,8 @@ at::Tensor DeepFmModel::Logits(Pass& pass) const {
 
 }  // namespace
 
-std::unique_ptr<Model> MakeDeepFm(DeepFmOptions options) {
-  return std::make_unique<DeepFmModel>(std::move(options));
+std::unique_ptr<Model> MakeDeepFm(DeepFmOptions options, Device& device) {
+  return std::make_unique<DeepFmModel>(std::move(options), device);
 }
 
 }  // namespace emporium::models

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "models/device.h"
 #include "models/kernels.h"
 #include "models/model.h"
 #include "proto/job.pb.h"
@@ -34,6 +35,6 @@ struct DeepFmOptions {
 };
 
 Result<DeepFmOptions> ParseDeepFm(const spec::Job& job);
-std::unique_ptr<Model> MakeDeepFm(DeepFmOptions options);
+std::unique_ptr<Model> MakeDeepFm(DeepFmOptions options, Device& device);
 
 }  // namespace emporium::models

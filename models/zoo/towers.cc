@@ -50,7 +50,7 @@ ItemTower::ItemTower(ParameterList& list, const TwoTowerOptions& options) : opti
 
 at::Tensor ItemTower::Embed(Pass& pass) const {
   const ItemColumns& items = pass.batch().items;
-  if (items.count == 0) return at::empty({0, options_.dim}, at::kFloat);
+  if (items.count == 0) return at::empty({0, options_.dim}, pass.options());
   std::vector<RowPart> parts;
   parts.push_back(TablePart(pass, items.id, PoolKind::kSum, options_.dim));
   if (options_.title && !items.title.index.empty()) {
@@ -185,8 +185,8 @@ at::Tensor AgePoolingTower::Forward(Pass& pass, const at::Tensor& v) const {
     events.push_back({history.item[event], BucketOf(history.age_days[event], age_edges_),
                       std::min(count, max_count)});
   }
-  const at::Tensor u = AgePoolRows(v, pass.dense(by_age_), pass.dense(by_count_), std::move(events),
-                                   pass.Keep(std::move(plan.offset)));
+  const at::Tensor u = AgePoolRows(pass, v, pass.dense(by_age_), pass.dense(by_count_),
+                                   std::move(events), pass.Keep(std::move(plan.offset)));
   return pass.Dropout(u, options_.spec.user_tower().user_dropout());
 }
 

@@ -25,8 +25,8 @@ std::span<const float> ConstSpanOf(const at::Tensor& tensor) { return SpanOf(ten
 
 class TwoTowerModel final : public Model {
  public:
-  explicit TwoTowerModel(TwoTowerOptions options)
-      : options_(std::move(options)), item_tower_(list_, options_) {
+  TwoTowerModel(TwoTowerOptions options, Device& device)
+      : options_(std::move(options)), device_(device), item_tower_(list_, options_) {
     if (options_.age_pooling()) {
       age_pooling_.emplace(list_, options_);
     } else {
@@ -48,7 +48,7 @@ class TwoTowerModel final : public Model {
 
   Result<std::vector<LossTerm>> Train(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                                       const spec::Train& train, uint64_t random_seed) override {
-    Pass pass(list_, batch, rows, dense, random_seed);
+    Pass pass(device_, list_, batch, rows, dense, random_seed);
     return train.has_ranking() ? TrainRanking(pass, train.ranking())
                                : TrainSoftmax(pass, train.sampled_softmax());
   }
@@ -82,6 +82,7 @@ class TwoTowerModel final : public Model {
   std::vector<float> LogQ(const Pass& pass, const spec::SampledSoftmax& spec) const;
 
   TwoTowerOptions options_;
+  Device& device_;
   ParameterList list_;
   ItemTower item_tower_;
   std::optional<TransformerTower> transformer_;
@@ -131,16 +132,16 @@ Result<std::vector<LossTerm>> TwoTowerModel::TrainSoftmax(Pass& pass,
   at::Tensor logits = at::mm(scaled, vectors.candidate.t());
   if (options_.counters > 0) {
     logits = logits.add(
-        WeighCountersBy(pass.dense(beta_), batch.candidates.log_counts.data(), {}, logits.numel())
+        WeighCountersBy(pass, pass.dense(beta_), batch.candidates.log_counts, {}, logits.numel())
             .view(logits.sizes()));
   }
   const std::vector<float> log_q = LogQ(pass, spec);
   // Nothing in the graph reads the logits again, so the gradient may take their place.
-  const at::Tensor gradient = logits.detach();
+  const at::Tensor gradient = pass.ToHost(logits.detach());
   const LossValue loss = SampledSoftmaxLoss(gradient, batch.candidates, log_q, batch.weight,
                                             static_cast<double>(spec.positives_power()));
   EMPORIUM_RETURN_IF_ERROR(CheckFinite("softmax", loss.value));
-  pass.Backward({logits}, {gradient});
+  pass.Backward({logits}, {pass.ToDevice(gradient)});
   return std::vector<LossTerm>{{"loss", loss.value, loss.samples},
                                {"softmax", loss.value, loss.samples}};
 }
@@ -166,38 +167,42 @@ Result<std::vector<LossTerm>> TwoTowerModel::TrainRanking(Pass& pass,
   if (options_.counters > 0 && !cells.empty()) {
     const auto kept_cells = pass.Keep(std::move(cells));
     const at::Tensor popularity =
-        WeighCountersBy(pass.dense(beta_), candidates.log_counts.data(), kept_cells,
+        WeighCountersBy(pass, pass.dense(beta_), candidates.log_counts, kept_cells,
                         static_cast<int64_t>(kept_cells.size()));
     similarity = similarity.add(popularity.div(ScaleOf(pass.dense(scale_))));
   }
   const bool pair = spec.form() == spec::RankingLoss::PAIR;
   const RankingHead::Logits logits = ranking_head_.Forward(pass, similarity, v, kept_rows, pair);
 
-  const at::Tensor point_gradient = at::zeros_like(logits.point);
+  const at::Tensor point = pass.ToHost(logits.point);
+  const at::Tensor point_gradient = at::zeros_like(point);
   const double bce_weight = spec.bce_weight();
-  const LossValue bce = BinaryCrossEntropy(ConstSpanOf(logits.point), candidates.group_label,
-                                           weights, bce_weight, SpanOf(point_gradient));
+  const LossValue bce = BinaryCrossEntropy(ConstSpanOf(point), candidates.group_label, weights,
+                                           bce_weight, SpanOf(point_gradient));
   const Groups groups = {candidates.group_offset, candidates.group_label, batch.weight};
   std::vector<at::Tensor> roots = {logits.point};
-  std::vector<at::Tensor> gradients = {point_gradient};
+  at::Tensor pair_gradient;
   LossTerm ranked;
   LossValue rank;
   if (pair) {
     roots.push_back(logits.pair);
-    gradients.push_back(at::zeros_like(logits.pair));
-    rank = PairRatio(ConstSpanOf(logits.pair), groups, 1, SpanOf(gradients[1]));
+    const at::Tensor pair_logits = pass.ToHost(logits.pair);
+    pair_gradient = at::zeros_like(pair_logits);
+    rank = PairRatio(ConstSpanOf(pair_logits), groups, 1, SpanOf(pair_gradient));
     ranked.name = "pair";
   } else if (spec.form() == spec::RankingLoss::LIST) {
-    rank = ListRatio(ConstSpanOf(logits.point), groups, 1, SpanOf(point_gradient));
+    rank = ListRatio(ConstSpanOf(point), groups, 1, SpanOf(point_gradient));
     ranked.name = "list";
   } else {
-    rank = PairLogistic(ConstSpanOf(logits.point), groups, 1, SpanOf(point_gradient));
+    rank = PairLogistic(ConstSpanOf(point), groups, 1, SpanOf(point_gradient));
     ranked.name = "pairwise";
   }
   ranked.value = rank.value;
   ranked.samples = rank.samples;
   EMPORIUM_RETURN_IF_ERROR(CheckFinite("bce", bce.value));
   EMPORIUM_RETURN_IF_ERROR(CheckFinite(ranked.name, rank.value));
+  std::vector<at::Tensor> gradients = {pass.ToDevice(point_gradient)};
+  if (pair) gradients.push_back(pass.ToDevice(pair_gradient));
   pass.Backward(roots, gradients);
   return std::vector<LossTerm>{{"loss", bce_weight * bce.value + rank.value, bce.samples},
                                {"bce", bce.value, bce.samples},
@@ -207,7 +212,7 @@ Result<std::vector<LossTerm>> TwoTowerModel::TrainRanking(Pass& pass,
 Status TwoTowerModel::ItemVectors(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                                   std::span<const float> log_counts, std::span<float> vectors) {
   at::NoGradGuard no_grad;
-  Pass pass(list_, batch, rows, dense, std::nullopt);
+  Pass pass(device_, list_, batch, rows, dense, std::nullopt);
   const int64_t items = batch.items.count;
   const int64_t width = options_.needs.vector_width;
   if (static_cast<int64_t>(vectors.size()) != items * width ||
@@ -215,7 +220,8 @@ Status TwoTowerModel::ItemVectors(const Batch& batch, const RowSet& rows, const 
     return InvalidArgument("item vectors: the buffers do not fit " + std::to_string(items) +
                            " items of width " + std::to_string(width));
   }
-  const at::Tensor v = Normal(item_tower_.Forward(pass, item_tower_.Embed(pass))).contiguous();
+  const at::Tensor v =
+      pass.ToHost(Normal(item_tower_.Forward(pass, item_tower_.Embed(pass))).contiguous());
   std::vector<float> popularity(static_cast<size_t>(items));
   if (options_.counters > 0) {
     EMPORIUM_RETURN_IF_ERROR(PopularityLogits(dense, log_counts, popularity));
@@ -232,15 +238,15 @@ Status TwoTowerModel::ItemVectors(const Batch& batch, const RowSet& rows, const 
 Status TwoTowerModel::UserVectors(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                                   std::span<float> vectors) {
   at::NoGradGuard no_grad;
-  Pass pass(list_, batch, rows, dense, std::nullopt);
+  Pass pass(device_, list_, batch, rows, dense, std::nullopt);
   const int64_t width = options_.needs.vector_width;
   if (static_cast<int64_t>(vectors.size()) != batch.samples * width) {
     return InvalidArgument("user vectors: the buffer does not fit " +
                            std::to_string(batch.samples) + " users of width " +
                            std::to_string(width));
   }
-  const at::Tensor u =
-      User(pass, item_tower_.Embed(pass)).mul(ScaleOf(pass.dense(scale_))).contiguous();
+  const at::Tensor u = pass.ToHost(
+      User(pass, item_tower_.Embed(pass)).mul(ScaleOf(pass.dense(scale_))).contiguous());
   const float* source = u.data_ptr<float>();
   for (int64_t b = 0; b < batch.samples; ++b) {
     float* out = vectors.data() + b * width;
@@ -265,8 +271,8 @@ Status TwoTowerModel::PopularityLogits(const DenseSet& dense, std::span<const fl
 
 }  // namespace
 
-std::unique_ptr<Model> MakeTwoTower(TwoTowerOptions options) {
-  return std::make_unique<TwoTowerModel>(std::move(options));
+std::unique_ptr<Model> MakeTwoTower(TwoTowerOptions options, Device& device) {
+  return std::make_unique<TwoTowerModel>(std::move(options), device);
 }
 
 }  // namespace emporium::models

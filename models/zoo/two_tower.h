@@ -7,11 +7,12 @@
 
 #include <memory>
 
+#include "models/device.h"
 #include "models/model.h"
 #include "models/zoo/two_tower_options.h"
 
 namespace emporium::models {
 
-std::unique_ptr<Model> MakeTwoTower(TwoTowerOptions options);
+std::unique_ptr<Model> MakeTwoTower(TwoTowerOptions options, Device& device);
 
 }  // namespace emporium::models

@@ -43,9 +43,9 @@ class Feed {
     double popularity_total = 0;
   };
 
-  explicit Feed(const spec::Job& job) {
+  explicit Feed(const spec::Job& job, Device& device = Cpu()) {
     ConfigureLibTorch();
-    auto created = CreateModel(job);
+    auto created = CreateModel(job, device);
     EMPORIUM_CHECK(created.ok(), created.status().message().c_str());
     model = std::move(created).value();
     int64_t total = 0;

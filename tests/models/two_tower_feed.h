@@ -41,8 +41,8 @@ inline spec::Job TwoTowerJob(const std::string& model, const std::string& rankin
       ranking + " } } }");
 }
 
-inline Feed TwoTowerFeed(const spec::Job& job) {
-  Feed feed(job);
+inline Feed TwoTowerFeed(const spec::Job& job, Device& device = Cpu()) {
+  Feed feed(job, device);
   feed.AddRandomTable(kItems, kDim, 21);
   feed.AddRandomTable(6, kDim, 22);
   feed.AddRandomTable(3, kDim, 23);

@@ -23,7 +23,7 @@ class TrainerTest : public testing::Test {
     config.job = &job_;
     config.source = &source_;
     config.client = worker.client.get();
-    config.model_factory = []() -> Result<std::unique_ptr<models::Model>> {
+    config.model_factory = [](models::Device&) -> Result<std::unique_ptr<models::Model>> {
       return std::unique_ptr<models::Model>(std::make_unique<TinyModel>());
     };
     config.lanes = lanes;

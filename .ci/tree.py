@@ -16,7 +16,7 @@ FOLDERS = ("proto", "runtime", "ps", "models", "worker", "scheduler", "cluster")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 
-def files(root=ROOT, folders=FOLDERS, endings=(".h", ".cc")):
+def files(root=ROOT, folders=FOLDERS, endings=(".h", ".cc", ".cu")):
     """Paths relative to `root`, sorted: hidden and built files left out."""
     found = []
     for folder in folders:
@@ -65,7 +65,7 @@ def closure(path):
         name = waiting.pop()
         if name not in seen:
             seen.add(name)
-            if name.endswith((".h", ".cc")):
+            if name.endswith((".h", ".cc", ".cu")):
                 waiting += _local_includes(name)
     return sorted(seen)
 

@@ -14,7 +14,7 @@
 #include <utility>
 #include <variant>
 
-#include "models/device_launch.h"
+#include "models/launch_cuda.h"
 #include "models/staged_device.h"
 
 namespace emporium::models {

@@ -1,6 +1,6 @@
 // Runs tasks on a GPU: one kernel for all of them. Compiled by nvcc, without LibTorch and without
 // fused multiply-add, so that sums have the bits of the CPU's.
-#include "models/device_launch.h"
+#include "models/launch_cuda.h"
 #include "models/device_tasks.h"
 
 namespace emporium::models {

@@ -292,18 +292,20 @@ struct CounterTotalTask {
   }
 };
 
-// out[item] = ((part 0 + part 1) + part 2) + ...; parts lie `stride` floats apart.
+// out[item] = ((scale 0 * part 0 + scale 1 * part 1) + scale 2 * part 2) + ...: the sum that a
+// shard makes of the pushes of a step. Parts lie `stride` floats apart.
 struct OrderedSumTask {
   const float* parts;
-  int32_t count;
+  const float* scale;
+  int32_t count;  // at least 1
   int64_t stride;
   float* out;
   int64_t items;
   int32_t width;  // 1
 
   EMPORIUM_ON_DEVICE void operator()(int64_t item, int32_t) const {
-    float sum = parts[item];
-    for (int32_t p = 1; p < count; ++p) sum += parts[p * stride + item];
+    float sum = scale[0] * parts[item];
+    for (int32_t p = 1; p < count; ++p) sum += scale[p] * parts[p * stride + item];
     out[item] = sum;
   }
 };

@@ -54,6 +54,13 @@ class Includes(TreeTest):
         self.write("worker/a.cc", "#include <torch/types.h>\n")
         self.assertIn("worker may not include <torch/types.h>", self.check("includes")[1])
 
+    def test_gpu_code(self):
+        self.write("models/a.cu", '#include "worker/lane.h"\n')
+        self.write("ps/a.cc", "#include <cuda_runtime_api.h>\n")
+        output = self.check("includes")[1]
+        self.assertIn("models may not include worker", output)
+        self.assertIn("ps may not include <cuda_runtime_api.h>", output)
+
     def test_a_path_that_does_not_start_at_the_root(self):
         self.write("ps/a.cc", '#include "table.h"\n')
         self.assertIn("write the path from the root", self.check("includes")[1])

@@ -421,9 +421,10 @@ TEST_F(WorkerNodeTest, SaysWhyItCannotUseAGpu) {
   const Status status = CheckDevice(spec::Cluster::CUDA);
   if (status.ok()) GTEST_SKIP() << "not run: there is a GPU here";
   EXPECT_NE(status.message().find("set cluster.device to CPU"), std::string::npos);
-  job_.mutable_cluster()->set_device(spec::Cluster::CUDA);
+  spec::Job job = job_;
+  job.mutable_cluster()->set_device(spec::Cluster::CUDA);
   WorkerConfig config;
-  config.job = &job_;
+  config.job = &job;
   config.source = &source_;
   config.scheduler = &scheduler_;
   config.context = &context_;

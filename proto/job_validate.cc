@@ -57,6 +57,7 @@ void CheckAccumulated(const T& o, const std::string& path, Checker* check) {
 }
 
 void CheckOptimizer(const spec::Optimizer& o, const std::string& path, Checker* check) {
+  CheckNotNegative(o.clip_norm(), path + ".clip_norm", check);
   switch (o.kind_case()) {
     case spec::Optimizer::kSgd:
       CheckRate(o.sgd().learning_rate(), path + ".sgd.learning_rate", check);
@@ -111,8 +112,18 @@ void CheckInitializer(const spec::Initializer& init, const std::string& path, Ch
       check->ExpectRange(init.normal().mean(), -kHuge, kHuge, path + ".normal.mean");
       CheckNotNegative(init.normal().stddev(), path + ".normal.stddev", check);
       return;
+    case spec::Initializer::kTruncatedNormal:
+      check->ExpectRange(init.truncated_normal().mean(), -kHuge, kHuge,
+                         path + ".truncated_normal.mean");
+      CheckNotNegative(init.truncated_normal().stddev(), path + ".truncated_normal.stddev", check);
+      return;
+    case spec::Initializer::kXavier:
+      CheckNotNegative(init.xavier().gain(), path + ".xavier.gain", check);
+      return;
     case spec::Initializer::KIND_NOT_SET:
-      check->Missing(path, "name one: zeros {}, constant {}, uniform {} or normal {}");
+      check->Missing(path,
+                     "name one: zeros {}, constant {}, uniform {}, normal {}, truncated_normal {} "
+                     "or xavier {}");
       return;
   }
 }

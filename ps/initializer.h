@@ -6,7 +6,8 @@
 //   word(key, i) = Mix(stream + (i + 1) * gamma),  stream = Mix(Mix(seed + gamma) + key)
 // where Mix is the finaliser of SplitMix64 and gamma its odd constant. Only +, -, *, / and sqrt of
 // IEEE 754 doubles turn words into values (no libm, whose last bit differs between processors),
-// so that every x86-64 machine gives the same bits.
+// so that every x86-64 machine gives the same bits; ps/initializer_loops.h does it several values
+// at a time.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,9 @@
 #include <variant>
 
 #include "proto/job.pb.h"
+#include "proto/simd.h"
 #include "proto/status.h"
+#include "ps/initializer_loops.h"
 
 namespace emporium::ps {
 
@@ -24,31 +27,24 @@ class Initializer {
   // a number makes no sense.
   static Result<Initializer> Make(const spec::Initializer& spec, uint64_t seed);
 
-  void Fill(uint64_t key, std::span<float> values) const;
+  // The initial weights of a row as wide as `values`.
+  void Fill(uint64_t key, std::span<float> values) const { FillWith(BestSimd(), key, values); }
+  // By the instructions of a level that the processor has; every level gives the same bits.
+  void FillWith(SimdLevel level, uint64_t key, std::span<float> values) const;
 
  private:
   struct Constant {
     float value = 0;
   };
-  struct Uniform {
-    double low = 0;
-    double width = 0;
-    float below_high = 0;  // the largest float that is still inside
+  struct Xavier {
+    double gain = 0;
   };
-  struct Normal {
-    double mean = 0;
-    double stddev = 0;
-  };
-  using Kind = std::variant<Constant, Uniform, Normal>;
+  using Kind = std::variant<Constant, UniformRange, NormalRange, Xavier>;
 
   Initializer(const Kind& kind, uint64_t seed);
 
   Kind kind_;
   uint64_t mixed_seed_ = 0;
 };
-
-// The value below which a standard normal variable falls with probability `p` in (0, 1), to about
-// seven digits. Deterministic on every machine.
-double NormalQuantile(double p);
 
 }  // namespace emporium::ps

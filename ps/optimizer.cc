@@ -92,39 +92,42 @@ Status Check(const spec::Optimizer::Ftrl& o) {
 
 }  // namespace
 
-void Optimizer::ApplyRows(const RowBatch& batch) const {
-  const size_t state = StateFloats(batch.dim);
-  for (size_t i = 0; i < batch.rows; ++i) {
-    Apply({batch.weights[i], batch.dim}, {state == 0 ? nullptr : batch.state[i], state},
-          {batch.gradients + i * batch.dim, batch.dim},
-          batch.updates == nullptr ? 0 : batch.updates[i], batch.learning_rate_factor);
-  }
+void Optimizer::Apply(std::span<float> weights, std::span<float> state,
+                      std::span<const float> gradient, uint32_t updates,
+                      float learning_rate_factor) const {
+  float* const row_weights = weights.data();
+  float* const row_state = state.data();
+  ApplyRows({1, static_cast<uint32_t>(weights.size()), &row_weights, &row_state, gradient.data(),
+             &updates, learning_rate_factor});
 }
 
 Result<std::unique_ptr<Optimizer>> MakeOptimizer(const spec::Optimizer& spec) {
+  if (!std::isfinite(spec.clip_norm()) || spec.clip_norm() < 0) {
+    return InvalidArgument("optimizer: clip_norm must be 0 or more; correct it in the job file");
+  }
   switch (spec.kind_case()) {
     case spec::Optimizer::kSgd:
       EMPORIUM_RETURN_IF_ERROR(Check(spec.sgd()));
-      return MakeSgd(spec.sgd());
+      return MakeSgd(spec);
     case spec::Optimizer::kMomentum:
       EMPORIUM_RETURN_IF_ERROR(Check(spec.momentum()));
-      return MakeMomentum(spec.momentum());
+      return MakeMomentum(spec);
     case spec::Optimizer::kAdagrad:
       EMPORIUM_RETURN_IF_ERROR(CheckAdagrad("adagrad", spec.adagrad()));
-      return MakeAdagrad(spec.adagrad());
+      return MakeAdagrad(spec);
     case spec::Optimizer::kRowwiseAdagrad:
       EMPORIUM_RETURN_IF_ERROR(CheckAdagrad("rowwise_adagrad", spec.rowwise_adagrad()));
-      return MakeRowwiseAdagrad(spec.rowwise_adagrad());
+      return MakeRowwiseAdagrad(spec);
     case spec::Optimizer::kAdam:
       EMPORIUM_RETURN_IF_ERROR(CheckAdam("adam", spec.adam(), "l2", spec.adam().l2()));
-      return MakeAdam(spec.adam());
+      return MakeAdam(spec);
     case spec::Optimizer::kAdamw:
       EMPORIUM_RETURN_IF_ERROR(
           CheckAdam("adamw", spec.adamw(), "weight_decay", spec.adamw().weight_decay()));
-      return MakeAdamW(spec.adamw());
+      return MakeAdamW(spec);
     case spec::Optimizer::kFtrl:
       EMPORIUM_RETURN_IF_ERROR(Check(spec.ftrl()));
-      return MakeFtrl(spec.ftrl());
+      return MakeFtrl(spec);
     case spec::Optimizer::KIND_NOT_SET:
       break;
   }

@@ -6,8 +6,8 @@
 // Immutable; safe from any thread.
 //
 // Bits: the loops work element by element in fp32 and use +, -, *, / and sqrt alone, which IEEE 754
-// defines to the last bit; they are compiled without contraction, so that vector width, compiler
-// and processor cannot show.
+// defines to the last bit; sums over a row have an order of their own (ps/optimizers/row_loops.h).
+// They are compiled without contraction, so that vector width, compiler and processor cannot show.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include <span>
 
 #include "proto/job.pb.h"
+#include "proto/simd.h"
 #include "proto/status.h"
 
 namespace emporium::ps {
@@ -40,30 +41,30 @@ class Optimizer {
 
   // Floats of state that a row of `dim` weights carries.
   virtual uint32_t StateFloats(uint32_t dim) const = 0;
+  // Whether an update depends on the row's number of updates.
+  virtual bool CountsUpdates() const { return false; }
   // Writes the state of a row that has these weights and has had no update.
   virtual void InitState(std::span<const float> weights, std::span<float> state) const = 0;
-  // One update. `updates` is the row's number of updates, this one included (1 or more);
-  // `learning_rate_factor` multiplies the optimizer's own rate in this update.
-  virtual void Apply(std::span<float> weights, std::span<float> state,
-                     std::span<const float> gradient, uint32_t updates,
-                     float learning_rate_factor) const = 0;
-  // The same for each row of a block, with the same bits. Overridden where a loop of its own is
-  // faster than Apply row by row.
-  virtual void ApplyRows(const RowBatch& batch) const;
-  // Whether `updates` matters, so that rows must carry the number.
-  virtual bool CountsUpdates() const { return false; }
+  // The processor must have the instructions of the level; every level gives the same bits.
+  virtual void ApplyWith(SimdLevel level, const RowBatch& batch) const = 0;
+
+  void ApplyRows(const RowBatch& batch) const { ApplyWith(BestSimd(), batch); }
+  // Of one row. `updates` is the row's number of updates, this one included (1 or more).
+  void Apply(std::span<float> weights, std::span<float> state, std::span<const float> gradient,
+             uint32_t updates, float learning_rate_factor) const;
 };
 
 // InvalidArgument names the field that makes no sense.
 Result<std::unique_ptr<Optimizer>> MakeOptimizer(const spec::Optimizer& spec);
 
-// The makers behind MakeOptimizer, each in the file of its name; their settings have been checked.
-std::unique_ptr<Optimizer> MakeSgd(const spec::Optimizer::Sgd& spec);
-std::unique_ptr<Optimizer> MakeMomentum(const spec::Optimizer::Momentum& spec);
-std::unique_ptr<Optimizer> MakeAdagrad(const spec::Optimizer::Adagrad& spec);
-std::unique_ptr<Optimizer> MakeRowwiseAdagrad(const spec::Optimizer::RowwiseAdagrad& spec);
-std::unique_ptr<Optimizer> MakeAdam(const spec::Optimizer::Adam& spec);
-std::unique_ptr<Optimizer> MakeAdamW(const spec::Optimizer::AdamW& spec);
-std::unique_ptr<Optimizer> MakeFtrl(const spec::Optimizer::Ftrl& spec);
+// The makers behind MakeOptimizer, each in the file of its name, for a spec of its kind whose
+// settings have been checked.
+std::unique_ptr<Optimizer> MakeSgd(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeMomentum(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeAdagrad(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeRowwiseAdagrad(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeAdam(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeAdamW(const spec::Optimizer& spec);
+std::unique_ptr<Optimizer> MakeFtrl(const spec::Optimizer& spec);
 
 }  // namespace emporium::ps

@@ -4,20 +4,84 @@
 // State: m, then v. Values only; safe from any thread.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
-#include <span>
+#include <vector>
+
+#include "ps/optimizers/row_loops.h"
 
 namespace emporium::ps {
 
+// What the bias correction needs of t, kept for the first few thousand t.
+class AdamCorrections {
+ public:
+  struct At {
+    double first = 0;  // 1 - beta1^t
+    float root = 0;    // sqrt(1 - beta2^t)
+  };
+
+  AdamCorrections(float beta1, float beta2) : beta1_(beta1), beta2_(beta2) {
+    known_.reserve(kKnown);
+    for (uint32_t t = 0; t < kKnown; ++t) known_.push_back(Compute(t));
+  }
+  At Of(uint32_t t) const { return t < kKnown ? known_[t] : Compute(t); }
+
+ private:
+  static constexpr uint32_t kKnown = 4096;
+
+  // By squaring, in double: no libm, so the same on every machine.
+  static double Power(double base, uint32_t exponent) {
+    double power = 1;
+    for (; exponent > 0; exponent >>= 1) {
+      if (exponent & 1) power *= base;
+      base *= base;
+    }
+    return power;
+  }
+  At Compute(uint32_t t) const {
+    return {1 - Power(beta1_, t), static_cast<float>(std::sqrt(1 - Power(beta2_, t)))};
+  }
+
+  const double beta1_;
+  const double beta2_;
+  std::vector<At> known_;
+};
+
 struct AdamRule {
+  const AdamCorrections* corrections = nullptr;  // the optimizer's
   float beta1 = 0;
   float beta2 = 0;
   float epsilon = 0;
+  float rate = 0;
+  float weight_decay = 0;  // shrinks weights by 1 - rate * weight_decay first
+  float l2 = 0;            // times the weights is added to the gradient
 
-  // `weight_decay` shrinks weights by 1 - rate * weight_decay first; `l2` times the weights is
-  // added to the gradient.
-  void Apply(std::span<float> weights, std::span<float> state, std::span<const float> gradient,
-             uint32_t updates, float rate, float weight_decay, float l2) const;
+  template <class Spec>
+  static AdamRule Of(const Spec& spec, const AdamCorrections& corrections) {
+    return {&corrections, spec.beta1(), spec.beta2(), spec.epsilon(), 0, 0, 0};
+  }
+  AdamRule With(float new_rate, float new_weight_decay, float new_l2) const {
+    return {corrections, beta1, beta2, epsilon, new_rate, new_weight_decay, new_l2};
+  }
+
+  template <SimdLevel kLevel>
+  EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict state, const float* __restrict g,
+                           float scale, size_t n, uint32_t updates) const {
+    const AdamCorrections::At correction = corrections->Of(updates);
+    const auto step_size = static_cast<float>(rate / correction.first);
+    const float root_correction = correction.root;
+    const float keep = 1 - rate * weight_decay;
+    const float take1 = 1 - beta1;
+    const float take2 = 1 - beta2;
+    float* __restrict m = state;
+    float* __restrict v = state + n;
+    for (size_t i = 0; i < n; ++i) {
+      const float slope = scale * g[i] + l2 * w[i];
+      m[i] = beta1 * m[i] + take1 * slope;
+      v[i] = beta2 * v[i] + take2 * slope * slope;
+      w[i] = keep * w[i] - step_size * m[i] / (std::sqrt(v[i]) / root_correction + epsilon);
+    }
+  }
 };
 
 }  // namespace emporium::ps

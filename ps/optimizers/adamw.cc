@@ -3,7 +3,6 @@
 // beta2 0.999, epsilon 1e-8, weight_decay 0.01.
 #include <algorithm>
 
-#include "ps/optimizer.h"
 #include "ps/optimizers/adam_rule.h"
 
 namespace emporium::ps {
@@ -11,10 +10,12 @@ namespace {
 
 class AdamW : public Optimizer {
  public:
-  explicit AdamW(const spec::Optimizer::AdamW& spec)
-      : rule_{spec.beta1(), spec.beta2(), spec.epsilon()},
-        rate_(spec.learning_rate()),
-        weight_decay_(spec.weight_decay()) {}
+  explicit AdamW(const spec::Optimizer& spec)
+      : clip_norm_(spec.clip_norm()),
+        rate_(spec.adamw().learning_rate()),
+        weight_decay_(spec.adamw().weight_decay()),
+        corrections_(spec.adamw().beta1(), spec.adamw().beta2()),
+        rule_(AdamRule::Of(spec.adamw(), corrections_)) {}
 
   uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
   bool CountsUpdates() const override { return true; }
@@ -22,20 +23,22 @@ class AdamW : public Optimizer {
     std::fill(state.begin(), state.end(), 0.0f);
   }
 
-  void Apply(std::span<float> weights, std::span<float> state, std::span<const float> gradient,
-             uint32_t updates, float learning_rate_factor) const override {
-    rule_.Apply(weights, state, gradient, updates, rate_ * learning_rate_factor, weight_decay_, 0);
+  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
+    RunRule(level, rule_.With(rate_ * batch.learning_rate_factor, weight_decay_, 0), clip_norm_,
+            batch);
   }
 
  private:
-  const AdamRule rule_;
+  const float clip_norm_;
   const float rate_;
   const float weight_decay_;
+  const AdamCorrections corrections_;
+  const AdamRule rule_;
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeAdamW(const spec::Optimizer::AdamW& spec) {
+std::unique_ptr<Optimizer> MakeAdamW(const spec::Optimizer& spec) {
   return std::make_unique<AdamW>(spec);
 }
 

@@ -13,17 +13,48 @@
 #include <cmath>
 #include <limits>
 
-#include "ps/optimizer.h"
+#include "ps/optimizers/row_loops.h"
 
 namespace emporium::ps {
 namespace {
 
 constexpr float kTiny = std::numeric_limits<float>::min();
 
+struct FtrlRule {
+  float factor;
+  float alpha;
+  float beta;
+  float l1;
+  float l2;
+
+  template <SimdLevel kLevel>
+  EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict state, const float* __restrict g,
+                           float scale, size_t n, uint32_t /*updates*/) const {
+    float* __restrict z = state;
+    float* __restrict squares = state + n;
+    for (size_t i = 0; i < n; ++i) {
+      const float slope = scale * g[i];
+      const float root_before = std::sqrt(squares[i]);
+      squares[i] += slope * slope;
+      const float root = std::sqrt(squares[i]);
+      z[i] += factor * slope - (root - root_before) / alpha * w[i];
+      const float shrunk = std::copysign(std::max(std::fabs(z[i]) - l1, 0.0f), z[i]);
+      // Subtracted from 0 rather than negated: a weight of zero is +0.
+      // With beta and l2 of 0 the divisor of a coordinate that has had no gradient is 0, as is z.
+      const float divisor = std::max((beta + root) / alpha + l2, kTiny);
+      w[i] = 0.0f - shrunk / divisor;
+    }
+  }
+};
+
 class Ftrl : public Optimizer {
  public:
-  explicit Ftrl(const spec::Optimizer::Ftrl& spec)
-      : alpha_(spec.alpha()), beta_(spec.beta()), l1_(spec.l1()), l2_(spec.l2()) {}
+  explicit Ftrl(const spec::Optimizer& spec)
+      : clip_norm_(spec.clip_norm()),
+        alpha_(spec.ftrl().alpha()),
+        beta_(spec.ftrl().beta()),
+        l1_(spec.ftrl().l1()),
+        l2_(spec.ftrl().l2()) {}
 
   uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
 
@@ -37,32 +68,13 @@ class Ftrl : public Optimizer {
     }
   }
 
-  void Apply(std::span<float> weights, std::span<float> state, std::span<const float> gradient,
-             uint32_t /*updates*/, float learning_rate_factor) const override {
-    const float factor = learning_rate_factor;
-    const float alpha = alpha_;
-    const float beta = beta_;
-    const float l1 = l1_;
-    const float l2 = l2_;
-    const size_t count = weights.size();
-    float* __restrict w = weights.data();
-    float* __restrict z = state.data();
-    float* __restrict n = state.data() + count;
-    const float* __restrict g = gradient.data();
-    for (size_t i = 0; i < count; ++i) {
-      const float root_before = std::sqrt(n[i]);
-      n[i] += g[i] * g[i];
-      const float root = std::sqrt(n[i]);
-      z[i] += factor * g[i] - (root - root_before) / alpha * w[i];
-      const float shrunk = std::copysign(std::max(std::fabs(z[i]) - l1, 0.0f), z[i]);
-      // Subtracted from 0 rather than negated: a weight of zero is +0.
-      // With beta and l2 of 0 the divisor of a coordinate that has had no gradient is 0, as is z.
-      const float divisor = std::max((beta + root) / alpha + l2, kTiny);
-      w[i] = 0.0f - shrunk / divisor;
-    }
+  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
+    RunRule(level, FtrlRule{batch.learning_rate_factor, alpha_, beta_, l1_, l2_}, clip_norm_,
+            batch);
   }
 
  private:
+  const float clip_norm_;
   const float alpha_;
   const float beta_;
   const float l1_;
@@ -71,7 +83,7 @@ class Ftrl : public Optimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> MakeFtrl(const spec::Optimizer::Ftrl& spec) {
+std::unique_ptr<Optimizer> MakeFtrl(const spec::Optimizer& spec) {
   return std::make_unique<Ftrl>(spec);
 }
 

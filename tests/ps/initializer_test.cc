@@ -68,6 +68,64 @@ TEST(InitializerTest, KindsHaveTheirDistribution) {
   EXPECT_NEAR(normal.stddev, 0.5, 0.005);
   EXPECT_LT(normal.low, 2 - 3.5 * 0.5);
   EXPECT_GT(normal.high, 2 + 3.5 * 0.5);
+
+  const Moments truncated = MomentsOf("truncated_normal { mean: 2 stddev: 0.5 }");
+  EXPECT_NEAR(truncated.mean, 2, 0.01);
+  EXPECT_NEAR(truncated.stddev, 0.87963 * 0.5, 0.005);
+  EXPECT_NEAR(truncated.low, 1, 0.002);
+  EXPECT_NEAR(truncated.high, 3, 0.002);
+  EXPECT_GE(truncated.low, 1);
+  EXPECT_LE(truncated.high, 3);
+
+  const Moments xavier = MomentsOf("xavier { gain: 2 }");  // rows of 5
+  EXPECT_NEAR(xavier.mean, 0, 0.02);
+  EXPECT_NEAR(xavier.stddev, 2 / std::sqrt(5.0), 0.01);
+  EXPECT_NEAR(xavier.high, 2 * std::sqrt(3 / 5.0), 0.001);
+  EXPECT_EQ(Values("xavier { gain: 0 }", 1, 2, 3), (std::vector<float>{0, 0, 0}));
+}
+
+TEST(InitializerTest, EveryLevelGivesTheSameBits) {
+  for (const char* text :
+       {"zeros {}", "constant { value: 3 }", "uniform {}", "normal { mean: 1 stddev: 3 }",
+        "truncated_normal { stddev: 2 }", "xavier {}"}) {
+    const Initializer initializer = Try(text, 8).value();
+    for (uint64_t key = 0; key < 200; ++key) {
+      const size_t dim = 1 + key % 130;
+      std::vector<float> want(dim + 3, -7.0f), got = want;
+      initializer.FillWith(SimdLevel::kPlain, key, std::span(want).subspan(key % 3, dim));
+      for (const SimdLevel level : kSimdLevels) {
+        if (!HasSimd(level)) continue;
+        initializer.FillWith(level, key, std::span(got).subspan(key % 3, dim));
+        EXPECT_EQ(got, want) << text << " dim " << dim << " level " << static_cast<int>(level);
+      }
+    }
+  }
+}
+
+// Words so small that their quantiles lie in the far tail, which the vector loops leave to the
+// plain one: the inverse of the mixer finds streams that begin with them.
+TEST(InitializerTest, FarTailsAreTheSameAtEveryLevel) {
+  const auto unmix = [](uint64_t word) {
+    const auto unshift = [](uint64_t x, int by) {
+      uint64_t out = x;
+      for (int i = 0; i < 64; i += by) out = x ^ (out >> by);
+      return out;
+    };
+    word = unshift(word, 31) * 0x319642b2d24d8ec3u;
+    word = unshift(word, 27) * 0x96de1b173f119089u;
+    return unshift(word, 30);
+  };
+  for (const uint64_t word : {uint64_t{0}, uint64_t{5} << 20, ~uint64_t{0}, ~(uint64_t{9} << 21)}) {
+    const uint64_t stream = unmix(word) - 3 * kStreamStep;  // the third value
+    std::vector<float> want(16), got(16);
+    FillNormal(SimdLevel::kPlain, stream, {0, 1, 0, 1}, want);
+    EXPECT_GT(std::fabs(want[2]), 6.7f);
+    for (const SimdLevel level : kSimdLevels) {
+      if (!HasSimd(level)) continue;
+      FillNormal(level, stream, {0, 1, 0, 1}, got);
+      EXPECT_EQ(got, want);
+    }
+  }
 }
 
 TEST(InitializerTest, WithoutAKindItIsTheSchemasDefault) {
@@ -94,6 +152,8 @@ TEST(InitializerTest, ValuesArePinned) {
             (std::vector<float>{-0.169390038f, -0.187505439f, 0.0995989591f, 0.904937148f}));
   EXPECT_EQ(Values("uniform { low: -0.05 high: 0.05 }", 42, ~0ull, 4),
             (std::vector<float>{-0.0288749579f, -0.0400131419f, 0.0189973135f, 0.000810473808f}));
+  EXPECT_EQ(Values("truncated_normal { stddev: 1 }", 1, 0, 4), (std::vector<float>{}));
+  EXPECT_EQ(Values("xavier {}", 42, ~0ull, 4), (std::vector<float>{}));
 }
 
 TEST(InitializerTest, TheExcludedBoundStaysExcluded) {
@@ -111,7 +171,9 @@ TEST(InitializerTest, TheExcludedBoundStaysExcluded) {
 TEST(InitializerTest, SettingsThatMakeNoSenseAreRefused) {
   for (const char* text :
        {"constant { value: nan }", "uniform { low: 1 high: 1 }", "uniform { low: 1 high: 0 }",
-        "uniform { high: inf }", "normal { stddev: -1 }", "normal { mean: nan }"}) {
+        "uniform { high: inf }", "normal { stddev: -1 }", "normal { mean: nan }",
+        "truncated_normal { stddev: -1 }", "truncated_normal { mean: inf }",
+        "xavier { gain: -1 }"}) {
     const auto made = Try(text, 1);
     ASSERT_FALSE(made.ok()) << text;
     EXPECT_EQ(made.status().code(), StatusCode::kInvalidArgument);

@@ -287,6 +287,110 @@ TEST(OptimizerTest, MisalignedSpansGiveTheSameBits) {
   }
 }
 
+// Rows of one batch, laid out so that neither weights nor state nor gradients are aligned.
+struct Batch {
+  std::vector<float> room, gradients;
+  std::vector<float*> weights, state;
+  std::vector<uint32_t> updates;
+
+  Batch(const Optimizer& optimizer, size_t rows, uint32_t dim, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    const size_t states = optimizer.StateFloats(dim);
+    room.assign(1 + rows * (dim + states + 1), 7.0f);  // what lies between rows stays 7
+    gradients.assign(1, 7.0f);
+    for (size_t r = 0; r < rows; ++r) {
+      const Row row = RandomRow(optimizer, dim, random);
+      weights.push_back(room.data() + 1 + r * (dim + states + 1));
+      state.push_back(weights.back() + dim);
+      std::copy(row.weights.begin(), row.weights.end(), weights.back());
+      std::copy(row.state.begin(), row.state.end(), state.back());
+      gradients.insert(gradients.end(), row.gradient.begin(), row.gradient.end());
+      updates.push_back(r % 3 == 2 ? 5000 : row.updates);
+    }
+    // What makes slow or special numbers.
+    for (size_t i = 0; i < gradients.size(); i += 11) gradients[i] = i % 2 == 0 ? 1e-40f : -0.0f;
+    room[1] = 1e-39f;
+  }
+  RowBatch view(uint32_t dim) const {
+    return {weights.size(), dim, weights.data(), state.data(), gradients.data() + 1,
+            updates.data(), 0.7f};
+  }
+};
+
+TEST(OptimizerTest, EveryLevelGivesTheSameBitsAtEverySize) {
+  for (const std::string settings : kSettings) {
+    for (const char* clip : {"", " clip_norm: 2"}) {
+      const auto optimizer = Make(settings + clip);
+      for (uint32_t dim = 1; dim <= 130; ++dim) {
+        Batch plain(*optimizer, 3, dim, dim);
+        for (int t = 0; t < 3; ++t) optimizer->ApplyWith(SimdLevel::kPlain, plain.view(dim));
+        for (const SimdLevel level : kSimdLevels) {
+          if (!HasSimd(level)) continue;
+          Batch batch(*optimizer, 3, dim, dim);
+          for (int t = 0; t < 3; ++t) optimizer->ApplyWith(level, batch.view(dim));
+          EXPECT_TRUE(SameBits(batch.room, plain.room))
+              << settings << clip << " dim " << dim << " level " << static_cast<int>(level);
+        }
+      }
+    }
+  }
+}
+
+TEST(OptimizerTest, ABatchIsItsRowsOneByOne) {
+  for (const std::string settings : kSettings) {
+    const auto optimizer = Make(settings + " clip_norm: 3");
+    Batch batch(*optimizer, 7, 33, 1);
+    Batch single(*optimizer, 7, 33, 1);
+    optimizer->ApplyRows(batch.view(33));
+    const size_t states = optimizer->StateFloats(33);
+    for (size_t r = 0; r < 7; ++r) {
+      optimizer->Apply({single.weights[r], 33}, {single.state[r], states},
+                       {single.gradients.data() + 1 + r * 33, 33}, single.updates[r], 0.7f);
+    }
+    EXPECT_TRUE(SameBits(batch.room, single.room)) << settings;
+  }
+}
+
+// ---- Clipping
+// -----------------------------------------------------------------------------------
+
+double Norm(std::span<const float> x) {
+  double squares = 0;
+  for (float v : x) squares += double{v} * v;
+  return std::sqrt(squares);
+}
+
+TEST(OptimizerTest, AClippedGradientIsTheGradientScaledToTheNorm) {
+  std::mt19937_64 random(12);
+  for (const std::string settings : kSettings) {
+    const auto plain = Make(settings);
+    const auto clipped = Make(settings + " clip_norm: 1.5");
+    for (uint32_t dim : {1u, 5u, 16u, 33u, 64u}) {
+      for (const float scale : {0.01f, 3.0f}) {  // below and (but for the shortest rows) above
+        Row row = RandomRow(*plain, dim, random);
+        for (float& g : row.gradient) g *= scale;
+        Row want = row;
+        const double norm = Norm(row.gradient);
+        if (norm > 1.5) {
+          for (float& g : want.gradient) g = static_cast<float>(g * (1.5 / norm));
+        }
+        clipped->Apply(row.weights, row.state, row.gradient, row.updates, row.factor);
+        plain->Apply(want.weights, want.state, want.gradient, want.updates, want.factor);
+        ExpectNear(row.weights, want.weights, 1e-5, 1e-6, settings);
+        ExpectNear(row.state, want.state, 1e-5, 1e-6, settings);
+        EXPECT_TRUE(norm > 1.5 || SameBits(row.weights, want.weights)) << settings;
+      }
+    }
+  }
+}
+
+TEST(OptimizerTest, AGradientBeyondTheRangeOfItsNormIsDropped) {
+  const auto optimizer = Make("sgd { learning_rate: 1 } clip_norm: 1");
+  std::vector<float> weights = {1, 2}, none;
+  optimizer->Apply(weights, none, std::vector<float>{3e38f, -3e38f}, 1, 1);
+  EXPECT_EQ(weights, (std::vector<float>{1, 2}));
+}
+
 // ---- The rest
 // ------------------------------------------------------------------------------------
 
@@ -332,6 +436,8 @@ TEST(OptimizerTest, FtrlWithoutBetaDividesByNoZero) {
 TEST(OptimizerTest, SettingsThatMakeNoSenseAreNamed) {
   const std::pair<const char*, const char*> bad[] = {
       {"", "none is named"},
+      {"sgd {} clip_norm: -1", "clip_norm must be 0 or more"},
+      {"sgd {} clip_norm: nan", "clip_norm must be 0 or more"},
       {"sgd { learning_rate: -1 }", "sgd: learning_rate"},
       {"sgd { learning_rate: nan }", "sgd: learning_rate"},
       {"sgd { learning_rate: inf }", "sgd: learning_rate"},

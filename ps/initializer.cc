@@ -1,5 +1,6 @@
 #include "ps/initializer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -11,8 +12,10 @@ namespace {
 // Standard normal probability below -2.
 constexpr double kBelowMinusTwo = 0.022750131948179209;
 
+// [low, high); `low` alone where they are equal.
 UniformRange Between(float low, float high) {
-  return {low, double{high} - low, std::nextafter(high, -std::numeric_limits<float>::infinity())};
+  const float below_high = std::nextafter(high, -std::numeric_limits<float>::infinity());
+  return {low, double{high} - low, std::max(low, below_high)};
 }
 
 Status Bad(const std::string& what) {

@@ -152,8 +152,10 @@ TEST(InitializerTest, ValuesArePinned) {
             (std::vector<float>{-0.169390038f, -0.187505439f, 0.0995989591f, 0.904937148f}));
   EXPECT_EQ(Values("uniform { low: -0.05 high: 0.05 }", 42, ~0ull, 4),
             (std::vector<float>{-0.0288749579f, -0.0400131419f, 0.0189973135f, 0.000810473808f}));
-  EXPECT_EQ(Values("truncated_normal { stddev: 1 }", 1, 0, 4), (std::vector<float>{}));
-  EXPECT_EQ(Values("xavier {}", 42, ~0ull, 4), (std::vector<float>{}));
+  EXPECT_EQ(Values("truncated_normal { stddev: 1 }", 1, 0, 4),
+            (std::vector<float>{-0.161613658f, -0.178880081f, 0.0950531736f, 0.851721525f}));
+  EXPECT_EQ(Values("xavier {}", 42, ~0ull, 4),
+            (std::vector<float>{-0.500128925f, -0.693047941f, 0.32904312f, 0.0140378177f}));
 }
 
 TEST(InitializerTest, TheExcludedBoundStaysExcluded) {

@@ -134,10 +134,6 @@ void CheckTable(const spec::Table& table, const std::string& path, Checker* chec
   } else {
     check->ExpectRange(table.dim(), 1, limits::kMaxDim, path + ".dim");
   }
-  if (table.element_type() != spec::FP32) {
-    check->NotSupported(path + ".element_type", spec::ElementType_Name(table.element_type()),
-                        "FP32");
-  }
   CheckOptimizer(table.optimizer(), path + ".optimizer", check);
   if (table.has_initializer()) {
     CheckInitializer(table.initializer(), path + ".initializer", check);

@@ -4,10 +4,12 @@
 //   /                 attributes: format, job_fingerprint, shard, partitions, stage, version,
 //                     global_step
 //   /partition        u16 [P]: the partitions of the file, ascending
-//   /tables/<id>      attributes: name, dim, state, popularity, total_value f64, total_step u32
+//   /tables/<id>      attributes: name, dim, element (spec.ElementType), state, popularity,
+//                     total_value f64, total_step u32
 //     offset          u64 [P + 1]: rows of the file's i-th partition are [offset i, offset i + 1)
 //     key             u64 [n], ascending within a partition
-//     weights f32 [n, dim]   state f32 [n, s]   popularity f32 [n] (if kept)
+//     weights f32 [n, dim], of another element type than FP32: u8 [n, WeightBytes]
+//     state f32 [n, s]       popularity f32 [n] (if kept)
 //     last_step u32 [n]      updates u32 [n]
 //
 // Datasets with elements are chunked with Fletcher32 checksums; the file's own structure has
@@ -28,7 +30,7 @@
 
 namespace emporium::ps {
 
-inline constexpr uint32_t kShardFileFormat = 1;
+inline constexpr uint32_t kShardFileFormat = 2;
 
 struct ShardFileInfo {
   std::string path;  // relative to the checkpoint's directory

@@ -44,7 +44,8 @@ class Restorer {
       const RowLayout& mine = shard_->table(t).layout();
       const RowLayout& theirs = file_.tables()[t].layout;
       const bool fits = file_.tables()[t].name == shard_->table(t).settings().name &&
-                        theirs.dim == mine.dim && theirs.state == mine.state &&
+                        theirs.dim == mine.dim && theirs.element == mine.element &&
+                        theirs.state == mine.state &&
                         (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0);
       if (!fits) {
         return DataLoss(file_.path() + ": table " + file_.tables()[t].name +

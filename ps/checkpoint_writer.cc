@@ -154,6 +154,8 @@ class TableWriter {
     const Table::Total total = table_.total();
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.settings().name));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "dim", H5T_STD_U32LE, layout.dim));
+    const auto element = static_cast<uint8_t>(layout.element);
+    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "element", H5T_STD_U8LE, element));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "state", H5T_STD_U32LE, layout.state));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "popularity", H5T_STD_U8LE, popularity));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_value", H5T_IEEE_F64LE, total.value));
@@ -234,7 +236,8 @@ Status CheckSpace(const Shard& shard, const std::string& dir) {
   uint64_t wanted = kFileOverheadBytes;
   for (size_t i = 0; i < shard.tables(); ++i) {
     const RowLayout& layout = shard.table(i).layout();
-    wanted += shard.table(i).rows() * (16 + 4 * (uint64_t{layout.dim} + layout.state + 1));
+    wanted += shard.table(i).rows() *
+              (16 + shard.table(i).weight_bytes() + 4 * (uint64_t{layout.state} + 1));
   }
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(dir, error);

@@ -55,7 +55,7 @@ std::string Sha256Stream::Finish() {
 
 void RowsDigest::Add(const RowView& row, bool popularity) {
   Append(buffer_, row.key);
-  Append(buffer_, row.weights);
+  Append(buffer_, row.raw.empty() ? std::as_bytes(row.weights) : row.raw);
   Append(buffer_, row.state);
   if (popularity) Append(buffer_, row.popularity);
   Append(buffer_, row.last_step);

@@ -36,7 +36,9 @@ struct RowLayout {
 class RowShape {
  public:
   explicit RowShape(const RowLayout& layout)
-      : layout_(layout), weight_bytes_(WeightBytes(layout.element, layout.dim)), stride_(RoundUp(weight_bytes_, 4)) {
+      : layout_(layout),
+        weight_bytes_(WeightBytes(layout.element, layout.dim)),
+        stride_(RoundUp(weight_bytes_, 4)) {
     EMPORIUM_CHECK(layout.dim > 0, "a row has weights");
     EMPORIUM_CHECK(layout.popularity_bytes == 0 || layout.last_step,
                    "a decayed count needs the step that it is valid for");

@@ -67,7 +67,8 @@ Status ReadWhole(hid_t parent, const std::string& where, const char* name, hid_t
 }  // namespace
 
 uint64_t RowsPerBlock(const RowLayout& layout) {
-  const uint64_t widest = std::max<uint64_t>({layout.dim, layout.state, 2}) * sizeof(float);
+  const uint64_t weights = WeightBytes(layout.element, layout.dim);
+  const uint64_t widest = std::max<uint64_t>({weights, layout.state * sizeof(float), 8});
   return std::clamp<uint64_t>(kBlockBytes / widest, 1, kMaxRowsPerBlock);
 }
 
@@ -75,7 +76,7 @@ void RowBlock::Clear() { Resize(0); }
 
 void RowBlock::Resize(size_t rows) {
   key.resize(rows);
-  weights.resize(rows * layout.dim);
+  weights.resize(rows * WeightBytes(layout.element, layout.dim));
   state.resize(rows * layout.state);
   popularity.resize(layout.popularity_bytes > 0 ? rows : 0);
   last_step.resize(rows);
@@ -84,7 +85,7 @@ void RowBlock::Resize(size_t rows) {
 
 void RowBlock::Append(const RowView& row) {
   key.push_back(row.key);
-  weights.insert(weights.end(), row.weights.begin(), row.weights.end());
+  weights.insert(weights.end(), row.raw.begin(), row.raw.end());
   state.insert(state.end(), row.state.begin(), row.state.end());
   if (layout.popularity_bytes > 0) popularity.push_back(row.popularity);
   last_step.push_back(row.last_step);
@@ -94,7 +95,8 @@ void RowBlock::Append(const RowView& row) {
 RowView RowBlock::row(size_t i) const {
   RowView row;
   row.key = key[i];
-  row.weights = std::span(weights).subspan(i * layout.dim, layout.dim);
+  const size_t bytes = WeightBytes(layout.element, layout.dim);
+  row.raw = std::span(weights).subspan(i * bytes, bytes);
   row.state = std::span(state).subspan(i * layout.state, layout.state);
   if (layout.popularity_bytes > 0) row.popularity = popularity[i];
   row.last_step = last_step[i];
@@ -103,9 +105,12 @@ RowView RowBlock::row(size_t i) const {
 }
 
 std::vector<Column> ColumnsOf(RowBlock& block) {
+  const bool fp32 = block.layout.element == spec::FP32;
+  const uint32_t dim = block.layout.dim;
   std::vector<Column> columns = {
       {"key", H5T_STD_U64LE, 1, false, block.key.data()},
-      {"weights", H5T_IEEE_F32LE, block.layout.dim, true, block.weights.data()},
+      {"weights", fp32 ? H5T_IEEE_F32LE : H5T_STD_U8LE,
+       fp32 ? dim : WeightBytes(block.layout.element, dim), true, block.weights.data()},
       {"state", H5T_IEEE_F32LE, block.layout.state, true, block.state.data()},
       {"last_step", H5T_STD_U32LE, 1, false, block.last_step.data()},
       {"updates", H5T_STD_U32LE, 1, false, block.updates.data()},
@@ -181,12 +186,18 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
   };
   TableFacts facts;
   uint8_t popularity = 0;
+  uint8_t element = 0;
   EMPORIUM_RETURN_IF_ERROR(ReadAttribute(group.id(), where, "name", &facts.name));
   EMPORIUM_RETURN_IF_ERROR(read("dim", H5T_NATIVE_UINT32, &facts.layout.dim));
+  EMPORIUM_RETURN_IF_ERROR(read("element", H5T_NATIVE_UINT8, &element));
   EMPORIUM_RETURN_IF_ERROR(read("state", H5T_NATIVE_UINT32, &facts.layout.state));
   EMPORIUM_RETURN_IF_ERROR(read("popularity", H5T_NATIVE_UINT8, &popularity));
   EMPORIUM_RETURN_IF_ERROR(read("total_value", H5T_NATIVE_DOUBLE, &facts.total.value));
   EMPORIUM_RETURN_IF_ERROR(read("total_step", H5T_NATIVE_UINT32, &facts.total.step));
+  if (!spec::ElementType_IsValid(element)) {
+    return DataLoss(where + ": element type " + std::to_string(element) + " is unknown");
+  }
+  facts.layout.element = static_cast<spec::ElementType>(element);
   facts.layout.popularity_bytes = popularity != 0 ? 4 : 0;
   EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "offset", H5T_NATIVE_UINT64,
                                      limits::kMaxPartitions + 1, &facts.offset));

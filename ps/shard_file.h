@@ -23,7 +23,8 @@ uint64_t RowsPerBlock(const RowLayout& layout);
 struct RowBlock {
   RowLayout layout;
   std::vector<uint64_t> key;
-  std::vector<float> weights, state, popularity;
+  std::vector<std::byte> weights;  // in the layout's element type
+  std::vector<float> state, popularity;
   std::vector<uint32_t> last_step, updates;
 
   size_t rows() const { return key.size(); }

@@ -157,11 +157,13 @@ void Table::Assign(uint64_t key, std::span<const float> weights) {
 Status Table::Restore(const RowView& row) {
   Impl& t = *impl_;
   const std::string where = "table " + t.settings.name + ", key " + std::to_string(row.key) + ": ";
-  if (row.weights.size() != t.layout().dim || row.state.size() != t.layout().state) {
-    return DataLoss(where + "the checkpoint's row has " + std::to_string(row.weights.size()) +
-                    " weights and " + std::to_string(row.state.size()) + " state floats, not " +
-                    std::to_string(t.layout().dim) + " and " + std::to_string(t.layout().state) +
-                    "; restore the job that wrote it");
+  const bool weights_fit = row.raw.empty() ? row.weights.size() == t.layout().dim
+                                           : row.raw.size() == t.shape().weight_bytes();
+  if (!weights_fit || row.state.size() != t.layout().state) {
+    return DataLoss(where + "the checkpoint's row has not " + std::to_string(t.layout().dim) +
+                    " weights of type " + spec::ElementType_Name(t.layout().element) + " and " +
+                    std::to_string(t.layout().state) +
+                    " state floats; restore the job that wrote it");
   }
   if (!t.index.Owns(row.key)) {
     return DataLoss(where + "the key does not belong to the partition that it is stored under; " +
@@ -171,7 +173,7 @@ Status Table::Restore(const RowView& row) {
   if (slot == kNoSlot) slot = t.Occupy(row.key);
   const RowRef to = t.slabs.At(slot);
   std::memset(to.tail, 0, t.shape().tail_bytes());
-  if (row.raw.size() == t.shape().weight_bytes()) {
+  if (!row.raw.empty()) {
     CopyRowBytes(row.raw.data(), row.raw.size(), to.weights);
   } else {
     EncodeNearest(t.layout().element, row.weights.data(), t.layout().dim, to.weights);

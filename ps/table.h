@@ -34,7 +34,8 @@ struct RowView {
   float popularity = 0;    // as of last_step
   uint32_t last_step = 0;  // global step (monotonic over the stages) of the last update
   uint32_t updates = 0;    // how many updates the row has had
-  // The weights as they lie, in the table's element type. Empty: made anew of `weights`.
+  // The weights as they lie, in the table's element type: what a checkpoint stores. Empty: made
+  // anew of `weights`; else `weights` may be empty where a row is restored.
   std::span<const std::byte> raw = {};
 };
 

@@ -19,6 +19,7 @@ TableSettings OfTable(const spec::Job& job, const spec::Table& table) {
   TableSettings settings;
   settings.name = table.name();
   settings.dim = table.dim();
+  settings.element_type = table.element_type();
   settings.seed = TableSeed(job.seed(), table.name());
   settings.optimizer = table.optimizer();
   settings.initializer = table.initializer();

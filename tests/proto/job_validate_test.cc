@@ -38,8 +38,6 @@ constexpr Case kTables[] = {
     {"  dim: 16", "  ", "job:2: table[0].dim: is missing; give the number of weights"},
     {"dim: 16", "dim: 0", "job:4: table[0].dim: 0 is outside 1 to 4096; give a value inside"},
     {"dim: 16", "dim: 4097", "table[0].dim: 4097 is outside 1 to 4096"},
-    {"dim: 16", "dim: 16 element_type: FP16",
-     "table[0].element_type: FP16 is not supported yet; use FP32"},
     {"  optimizer { adagrad {} }", "  ", "job:2: table[0].optimizer: is missing; name one: adag"},
     {"optimizer { adagrad {} }", "optimizer {}", "job:5: table[0].optimizer: is missing"},
     {"adagrad {}", "adagrad { learning_rate: 0 }",

@@ -308,7 +308,7 @@ for t in range(2):
       "/usr/bin/python3 " + script + " " + dir + "/shard-0.h5 > " + dir_ + "/out.txt";
   ASSERT_EQ(std::system(command.c_str()), 0);
 
-  std::string expected = "1 0123abcd 0 16 3 5 9\n";
+  std::string expected = "2 0123abcd 0 16 3 5 9\n";
   char text[64];
   auto hex = [&](float value) {  // as Python writes it
     const std::string python =

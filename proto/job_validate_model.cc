@@ -1,6 +1,7 @@
 // ValidateJob: the model's options against tables, features and data. Contract in
 // proto/job_file.h. What only the model's own code can know is said by CreateModel.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -210,6 +211,8 @@ void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
   CheckUserTower(tower, item_dim, check);
   check->Expect(tower.initial_scale() >= 0.01F && tower.initial_scale() <= 100.0F,
                 "model.two_tower.initial_scale", "is outside 0.01 to 100", "give a value inside");
+  check->Expect(std::abs(tower.initial_shift()) <= 100.0F, "model.two_tower.initial_shift",
+                "is outside -100 to 100", "give a value inside");
   if (tower.has_context()) {
     CheckContext(tower.context(), check);
   }

@@ -35,7 +35,8 @@ RankingHead::RankingHead(ParameterList& list, const TwoTowerOptions& options)
     if (name == "ranking.pair" && !options.pair_head) continue;
     Head head;
     head.scale = list.Add(name + ".scale", {1}, Start::Constant(a), /*train_only=*/true);
-    head.shift = list.Add(name + ".shift", {1}, Start::Constant(0), /*train_only=*/true);
+    head.shift = list.Add(name + ".shift", {1}, Start::Constant(options.spec.initial_shift()),
+                          /*train_only=*/true);
     heads_.push_back(head);
   }
   if (features_.empty()) return;

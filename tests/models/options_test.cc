@@ -93,6 +93,7 @@ TEST(CreateModel, DeepFmSaysEverythingAtOnce) {
 
 const std::string kWhole = kFeatures + R"(
   model { two_tower { item_feature: "item" action_feature: "kind" initial_scale: 4
+    initial_shift: -3
     user_tower { transformer { width: 8 gap_edges_days: 1 } } item_tower { residual {} }
     context { feature: "row" } popularity { counter { window_days: 1 } counter { window_days: 9 } } } }
   stage { name: "fit" train { ranking {} } })";
@@ -115,6 +116,8 @@ TEST(Parameters, FirstValuesAreAFunctionOfSeedNameAndShape) {
       EXPECT_EQ(rms, 1);
     } else if (p.name == "scale" || p.name == "ranking.pair.scale") {
       EXPECT_FLOAT_EQ(begin[0], std::log(4.0f));
+    } else if (p.name == "ranking.point.shift" || p.name == "ranking.pair.shift") {
+      EXPECT_EQ(begin[0], -3);
     } else if (p.name == "popularity.beta") {
       EXPECT_EQ(begin[0], 0.5f);
     } else if (p.name == "context.out.weight") {

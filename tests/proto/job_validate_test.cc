@@ -161,6 +161,8 @@ constexpr Case kModel[] = {
      "popularity.counter[1].half_life_days: is not a number of days above 0"},
     {"title_feature: \"title\"", "title_feature: \"title\" initial_scale: 0",
      "model.two_tower.initial_scale: is outside 0.01 to 100"},
+    {"title_feature: \"title\"", "title_feature: \"title\" initial_shift: nan",
+     "model.two_tower.initial_shift: is outside -100 to 100"},
 };
 INSTANTIATE_TEST_SUITE_P(Model, ValidateTwoTower, ::testing::ValuesIn(kModel));
 

@@ -61,7 +61,7 @@ class Bursts {
   Comparison Compare(const Work& reference, const Work& candidate, int runs, int pairs) {
     constexpr double kBurst = 0.05;
     constexpr double kForeign = 0.05;
-    constexpr int kPatience = 3;  // times the wanted number of pairs
+    constexpr int kPatience = 2;  // times the wanted number of pairs
     const size_t reference_batches = BatchesIn(reference, kBurst);
     const size_t candidate_batches = BatchesIn(candidate, kBurst);
     std::vector<double> ratios;

@@ -2,10 +2,11 @@
 // runs it.
 //
 // usage: bench_table [--dims 16,32,64,128] [--rows N] [--runs N] [--peers] [--small-pages]
-//                    [--two-shards] [--csv FILE]
+//                    [--two-shards] [--only lookup|update|memory] [--csv FILE]
 //   for each width: lookups and row-wise Adagrad updates of batches of 8192 distinct keys, uniform
-//   and Zipf 1.05, against the tuned limit; memory. --peers: hash maps too. --two-shards: two
-//   tables of half the rows on two threads, against two limits on two threads, lookups alone.
+//   and Zipf 1.05, against the tuned limit; memory. --peers: at 16 and 64 hash maps too.
+//   --two-shards: two tables of half the rows on two threads, against two limits on two threads,
+//   lookups alone.
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@ struct Flags {
   bool peers = false;
   bool huge = true;
   bool two_shards = false;
+  std::string only;  // one of the three; empty: all
   std::string csv;
 };
 
@@ -160,16 +162,8 @@ class Width {
   void Run() {
     for (const KeyBatches* batches : {&uniform_, &zipf_}) {
       const std::string keys = batches == &uniform_ ? "uniform" : "zipf";
-      const Prefetch read = Tune([&](Prefetch p) { return LimitRead(*batches, p); });
-      const Comparison lookup =
-          bursts_.Compare(LimitRead(*batches, read), TableRead(*batches), flags_.runs, kPairs);
-      report_->Add("lookup", kDim, keys, "emporium", lookup, read);
-      if (flags_.peers) Peers(*batches, keys, read);
-      const Prefetch update = Tune([&](Prefetch p) { return LimitUpdate(*batches, p); });
-      report_->Add("update", kDim, keys, "emporium",
-                   bursts_.Compare(LimitUpdate(*batches, update), TableUpdate(*batches),
-                                   flags_.runs, kPairs),
-                   update);
+      if (flags_.only.empty() || flags_.only == "lookup") Lookups(*batches, keys);
+      if (flags_.only.empty() || flags_.only == "update") Updates(*batches, keys);
     }
   }
 
@@ -232,6 +226,21 @@ class Width {
         table_->Update(slots_, {Gradients(b), kBatch * kDim}, {}, 1, 1);
       }
     };
+  }
+
+  void Lookups(const KeyBatches& batches, const std::string& keys) {
+    const Prefetch read = Tune([&](Prefetch p) { return LimitRead(batches, p); });
+    const Comparison lookup =
+        bursts_.Compare(LimitRead(batches, read), TableRead(batches), flags_.runs, kPairs);
+    report_->Add("lookup", kDim, keys, "emporium", lookup, read);
+    if (flags_.peers && (kDim == 16 || kDim == 64)) Peers(batches, keys, read);
+  }
+  void Updates(const KeyBatches& batches, const std::string& keys) {
+    const Prefetch update = Tune([&](Prefetch p) { return LimitUpdate(batches, p); });
+    report_->Add(
+        "update", kDim, keys, "emporium",
+        bursts_.Compare(LimitUpdate(batches, update), TableUpdate(batches), flags_.runs, kPairs),
+        update);
   }
 
   // The fastest prefetch of the sweep: each tried three times, its best time counts.
@@ -372,6 +381,8 @@ int main(int argc, char** argv) {
       flags.rows = static_cast<uint32_t>(std::stoul(argv[++i]));
     } else if (flag == "--runs" && more) {
       flags.runs = std::stoi(argv[++i]);
+    } else if (flag == "--only" && more) {
+      flags.only = argv[++i];
     } else if (flag == "--csv" && more) {
       flags.csv = argv[++i];
     } else {

@@ -81,7 +81,19 @@ struct ShardFile {
   5: map<i32, binary> partition_digests
 }
 
-struct TableStatus { 1: string table, 2: i64 rows, 3: i64 bytes }
+struct KeyCount { 1: i64 key, 2: double count }  // the key's 64 bits
+
+struct TableStatus {
+  1: string table, 2: i64 rows, 3: i64 bytes,
+  4: i64 keys_refused,              // keys of steps whose gradients were dropped: not admitted
+  5: i64 rows_expired,
+  // Where the table keeps popularity:
+  6: bool popularity,
+  7: double popularity_total,       // of the whole table, the same on all servers
+  8: i64 popularity_zeros,          // rows without a count
+  9: map<i32, i64> popularity_rows, // rows by bucket, see ps/popularity_stats.h
+  10: list<KeyCount> popularity_top // most popular first
+}
 
 struct Counters {
   1: i64 samples, 2: i64 micro_batches, 3: i64 bytes_pulled, 4: i64 bytes_pushed,

@@ -138,10 +138,7 @@ void CheckTable(const spec::Table& table, const std::string& path, Checker* chec
   if (table.has_initializer()) {
     CheckInitializer(table.initializer(), path + ".initializer", check);
   }
-  if (table.has_popularity()) {
-    CheckNotNegative(table.popularity().half_life_steps(), path + ".popularity.half_life_steps",
-                     check);
-  }
+  CheckRetention(table, path, check);
 }
 
 void CheckDenseGroups(std::vector<std::string>* taken, Checker* check) {

@@ -55,6 +55,10 @@ void CheckName(const std::string& name, const std::string& path, std::vector<std
                Checker* check);
 
 void CheckTables(Checker* check);
+// Popularity, admission, expiry and slots of one table.
+void CheckRetention(const spec::Table& table, const std::string& path, Checker* check);
+void CheckSlotInputs(const spec::Feature& feature, const spec::Column& column,
+                     const std::string& path, Checker* check);
 void CheckData(Checker* check);
 void CheckFeatures(Checker* check);
 void CheckModel(Checker* check);

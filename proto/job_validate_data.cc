@@ -175,6 +175,7 @@ void CheckFeature(const spec::Feature& feature, const std::string& path, Checker
     return;
   }
   CheckFeatureTable(feature, *column, path, check);
+  CheckSlotInputs(feature, *column, path, check);
 }
 
 }  // namespace

@@ -10,8 +10,10 @@ namespace emporium::limits {
 // -- The job -------------------------------------------------------------------------------------
 inline constexpr uint32_t kMaxTables = 256;
 inline constexpr uint32_t kMaxFeatures = 1024;
-inline constexpr uint32_t kMaxDim = 4096;            // floats of one row's weights
-inline constexpr uint32_t kMaxSlots = 32;            // non-trained slots of one row
+inline constexpr uint32_t kMaxDim = 4096;                // floats of one row's weights
+inline constexpr uint32_t kMaxSlots = 32;                // non-trained slots of one row
+inline constexpr uint32_t kMaxAdmissionSightings = 255;  // a sketch's cell is a byte
+inline constexpr uint32_t kMaxSketchMib = 64u << 10;
 inline constexpr uint32_t kMaxHistoryLength = 1024;  // models.md H8
 inline constexpr uint64_t kMaxJobFileBytes = 4u << 20;
 

@@ -5,12 +5,14 @@
 //                     global_step
 //   /partition        u16 [P]: the partitions of the file, ascending
 //   /tables/<id>      attributes: name, dim, element (spec.ElementType), state, popularity,
-//                     total_value f64, total_step u32
+//                     total_value f64, total_step u32, total_time u32, extra, sketch_width (0: no
+//                     admission)
 //     offset          u64 [P + 1]: rows of the file's i-th partition are [offset i, offset i + 1)
 //     key             u64 [n], ascending within a partition
 //     weights f32 [n, dim], of another element type than FP32: u8 [n, WeightBytes]
 //     state f32 [n, s]       popularity f32 [n] (if kept)
-//     last_step u32 [n]      updates u32 [n]
+//     last_step u32 [n]      updates u32 [n]      extra u32 [n, e] (ps/row_slots.h, if e > 0)
+//     sketch u8 [P, 4 w]     sketch_held u32 [P]  (ps/admission.h)
 //
 // Datasets with elements are chunked with Fletcher32 checksums; the file's own structure has
 // checksums too (libver latest). Rows stream through blocks of bounded size in both directions.

@@ -17,6 +17,10 @@ std::string PathOf(const std::string& dir, const spec::ManifestFile& file) {
   return (std::filesystem::path(dir) / file.path()).string();
 }
 
+uint32_t SketchWidthOf(const Table& table) {
+  return table.admission() != nullptr ? table.admission()->width() : 0;
+}
+
 // What is known of a partition while a shard is restored.
 enum class Claim : uint8_t { kNotMine, kMissing, kRead };
 
@@ -45,8 +49,9 @@ class Restorer {
       const RowLayout& theirs = file_.tables()[t].layout;
       const bool fits = file_.tables()[t].name == shard_->table(t).settings().name &&
                         theirs.dim == mine.dim && theirs.element == mine.element &&
-                        theirs.state == mine.state &&
-                        (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0);
+                        theirs.state == mine.state && theirs.extra == mine.extra &&
+                        (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0) &&
+                        file_.tables()[t].sketch_width == SketchWidthOf(shard_->table(t));
       if (!fits) {
         return DataLoss(file_.path() + ": table " + file_.tables()[t].name +
                         " is not what the job says");
@@ -77,6 +82,7 @@ class Restorer {
         EMPORIUM_RETURN_IF_ERROR(RestoreRows(t, offset[wanted[i]], offset[wanted[end - 1] + 1]));
         i = end;
       }
+      RestoreSketches(t, wanted);
     }
     return Status::Ok();
   }
@@ -97,6 +103,16 @@ class Restorer {
     return Status::Ok();
   }
 
+  // `wanted`: positions in the file's list of partitions.
+  void RestoreSketches(size_t t, const std::vector<size_t>& wanted) {
+    const ShardFile::TableFacts& table = file_.tables()[t];
+    if (table.sketch_width == 0) return;
+    for (const size_t i : wanted) {
+      shard_->table(t).admission()->Restore(file_.partition()[i], table.sketch_of(i),
+                                            table.sketch_held[i]);
+    }
+  }
+
   const ShardFile& file_;
   Shard* shard_;
 };
@@ -104,7 +120,7 @@ class Restorer {
 bool SameTotals(const std::vector<Table::Total>& a, const std::vector<Table::Total>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const Table::Total& x, const Table::Total& y) {
-                      return x.value == y.value && x.step == y.step;
+                      return x.value == y.value && x.step == y.step && x.time == y.time;
                     });
 }
 
@@ -149,6 +165,7 @@ Status DigestFile(const ShardFile& file, std::map<PartitionId, std::string>* dig
         }
         digest.Add(block.row(row - block_first), table.layout.popularity_bytes > 0);
       }
+      if (table.sketch_width > 0) digest.Add(table.sketch_of(p), table.sketch_held[p]);
       parts[p].push_back({digest.Finish(), table.total});
     }
   }

@@ -135,6 +135,12 @@ class TableWriter {
         if (block_.rows() == rows_per_block_) failure_ = Flush();
       });
       EMPORIUM_RETURN_IF_ERROR(failure_);
+      if (const Admission* const admission = table_.admission()) {
+        const std::span<const uint8_t> cells = admission->cells(partition);
+        digest.Add(cells, admission->held(partition));
+        sketch_.insert(sketch_.end(), cells.begin(), cells.end());
+        sketch_held_.push_back(admission->held(partition));
+      }
       digests->push_back(digest.Finish());
       offset.push_back(written_ + block_.rows());
     }
@@ -142,6 +148,12 @@ class TableWriter {
     EMPORIUM_CHECK(written_ == table_.rows(), "partitions hold every row");
     for (Hdf5Handle& dataset : datasets_) {
       if (!dataset.CloseNow()) return writer_.Failed("a dataset of " + table_.settings().name);
+    }
+    if (table_.admission() != nullptr) {
+      const Column cells{"sketch", H5T_STD_U8LE, 1, false, sketch_.data()};
+      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), cells, sketch_.size()));
+      const Column held{"sketch_held", H5T_STD_U32LE, 1, false, sketch_held_.data()};
+      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), held, sketch_held_.size()));
     }
     const Column column{"offset", H5T_STD_U64LE, 1, false, offset.data()};
     return writer_.WriteWhole(group.id(), column, offset.size());
@@ -159,7 +171,11 @@ class TableWriter {
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "state", H5T_STD_U32LE, layout.state));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "popularity", H5T_STD_U8LE, popularity));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_value", H5T_IEEE_F64LE, total.value));
-    return writer_.Attribute(group, "total_step", H5T_STD_U32LE, total.step);
+    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_step", H5T_STD_U32LE, total.step));
+    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_time", H5T_STD_U32LE, total.time));
+    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "extra", H5T_STD_U32LE, layout.extra));
+    const uint32_t width = table_.admission() != nullptr ? table_.admission()->width() : 0;
+    return writer_.Attribute(group, "sketch_width", H5T_STD_U32LE, width);
   }
 
   Status Flush() {
@@ -178,6 +194,8 @@ class TableWriter {
   RowBlock block_;
   std::vector<Hdf5Handle> datasets_;
   uint64_t written_ = 0;
+  std::vector<uint8_t> sketch_;
+  std::vector<uint32_t> sketch_held_;
   Status failure_;
 };
 
@@ -236,8 +254,9 @@ Status CheckSpace(const Shard& shard, const std::string& dir) {
   uint64_t wanted = kFileOverheadBytes;
   for (size_t i = 0; i < shard.tables(); ++i) {
     const RowLayout& layout = shard.table(i).layout();
-    wanted += shard.table(i).rows() *
-              (16 + shard.table(i).weight_bytes() + 4 * (uint64_t{layout.state} + 1));
+    const uint64_t words = 5 + uint64_t{layout.state} + layout.extra;
+    wanted += shard.table(i).rows() * (shard.table(i).weight_bytes() + 4 * words);
+    if (const Admission* const admission = shard.table(i).admission()) wanted += admission->bytes();
   }
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(dir, error);

@@ -60,9 +60,15 @@ void RowsDigest::Add(const RowView& row, bool popularity) {
   if (popularity) Append(buffer_, row.popularity);
   Append(buffer_, row.last_step);
   Append(buffer_, row.updates);
+  Append(buffer_, row.extra);
   if (buffer_.size() < kBlockBytes) return;
   stream_.Add(buffer_);
   buffer_.clear();
+}
+
+void RowsDigest::Add(std::span<const uint8_t> sketch, uint32_t held) {
+  Append(buffer_, sketch);
+  Append(buffer_, held);
 }
 
 std::string RowsDigest::Finish() {
@@ -78,6 +84,7 @@ std::string PartitionDigest(std::span<const TablePart> tables) {
     Append(bytes, std::span<const char>(table.rows));
     Append(bytes, table.total.value);
     Append(bytes, table.total.step);
+    Append(bytes, table.total.time);
   }
   stream.Add(bytes);
   return stream.Finish();

@@ -19,8 +19,4 @@ class Decay {
   double halvings_per_step_;
 };
 
-// 2^-x for x >= 0, by +, -, * alone: the last bit of libm's exp2 differs between processors, and
-// popularity reaches the weights through logQ.
-double HalfToThe(double x);
-
 }  // namespace emporium::ps

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "ps/popularity.h"
+#include "proto/exact_math.h"
 
 namespace emporium::ps {
 namespace {
@@ -70,16 +70,25 @@ void PopularityStats::Change(uint64_t key, float from, uint32_t from_tick, float
     Add(key, to, to_tick);
     return;
   }
+  Move(from, from_tick, to, to_tick);
   const double before = FiledUnder(from, from_tick);
   const double after = FiledUnder(to, to_tick);
-  if (BucketOf(before) != BucketOf(after)) {
-    Bump(before, -1);
-    Bump(after, 1);
-  }
   const bool full = top_.size() == kTop;
   if (full && after <= top_[weakest_].filed && before < top_[weakest_].filed) return;
   DropFromTop(key);
   Offer(key, after, to, to_tick);
+}
+
+void PopularityStats::Move(float from, uint32_t from_tick, float to, uint32_t to_tick) {
+  const auto bump = [this](float count, uint32_t tick, int64_t by) {
+    if (count == 0) {
+      zeros_ += static_cast<uint64_t>(by);
+    } else {
+      Bump(FiledUnder(count, tick), by);
+    }
+  };
+  bump(from, from_tick, -1);
+  bump(to, to_tick, 1);
 }
 
 void PopularityStats::Offer(uint64_t key, double filed, float count, uint32_t tick) {

@@ -41,6 +41,8 @@ class PopularityStats {
   void Add(uint64_t key, float count, uint32_t tick);
   void Remove(uint64_t key, float count, uint32_t tick);
   void Change(uint64_t key, float from, uint32_t from_tick, float to, uint32_t to_tick);
+  // As Change for a row whose key is not told: it is not among the most popular.
+  void Move(float from, uint32_t from_tick, float to, uint32_t to_tick);
   void Clear();
 
   PopularitySummary Summary(uint32_t now) const;
@@ -58,8 +60,8 @@ class PopularityStats {
   void DropFromTop(uint64_t key);
   void FindWeakest();
 
-  const double per_tick_;  // 1 / half life, or 0
-  int64_t base_ = 0;       // bucket of counts_[0]
+  double per_tick_;   // 1 / half life, or 0
+  int64_t base_ = 0;  // bucket of counts_[0]
   std::vector<uint64_t> counts_;
   uint64_t below_ = 0;  // rows whose bucket is below base_
   uint64_t zeros_ = 0;

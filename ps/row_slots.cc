@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "proto/check.h"
-#include "ps/log_space.h"
+#include "proto/exact_math.h"
 
 namespace emporium::ps {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kWord = 4;
 
 bool IsMean(const SlotRule& rule) {
-  return rule.update == SlotUpdate::kEma || rule.update == SlotUpdate::kLogEma;
+  return rule.update == spec::Slot::EMA || rule.update == spec::Slot::LOG_EMA;
 }
 
 float Load(const std::byte* from) {
@@ -41,7 +41,7 @@ void ObserveMean(const SlotRule& rule, double x, std::byte* at) {
   const double rho = std::max<double>(rule.least_rho, 1 / (1 + updates));
   if (rho == 1) {
     Store(x, at);
-  } else if (rule.update == SlotUpdate::kEma) {
+  } else if (rule.update == spec::Slot::EMA) {
     Store(value + rho * (x - value), at);
   } else {
     Store(LogAddExp(NaturalLog(1 - rho) + value, NaturalLog(rho) + x), at);
@@ -92,17 +92,17 @@ void RowSlots::Observe(std::byte* extras, std::span<const float> observed) const
     if (std::isnan(x)) continue;
     std::byte* const at = extras + at_[s];
     switch (rules_[s].update) {
-      case SlotUpdate::kSet:
+      case spec::Slot::SET:
         Store(x, at);
         break;
-      case SlotUpdate::kAdd:
+      case spec::Slot::ADD:
         Store(Bounded(Load(at) + x), at);
         break;
-      case SlotUpdate::kMax:
+      case spec::Slot::MAX:
         Store(std::max<double>(Load(at), x), at);
         break;
-      case SlotUpdate::kEma:
-      case SlotUpdate::kLogEma:
+      case spec::Slot::EMA:
+      case spec::Slot::LOG_EMA:
         ObserveMean(rules_[s], x, at);
         break;
     }

@@ -18,12 +18,12 @@
 #include <span>
 #include <vector>
 
+#include "proto/job.pb.h"
+
 namespace emporium::ps {
 
-enum class SlotUpdate : uint8_t { kSet, kAdd, kMax, kEma, kLogEma };
-
 struct SlotRule {
-  SlotUpdate update = SlotUpdate::kSet;
+  spec::Slot::Update update = spec::Slot::ADD;
   bool fades = false;   // ADD: with the half life of the popularity
   float least_rho = 0;  // EMA, LOG_EMA
   float initial = 0;    // before the first observation

@@ -33,6 +33,24 @@ bool MayPass(const Status& status) {
   }
 }
 
+// What a shard says of a table's retention, added to what its neighbours have said.
+void AddRetention(const ShardStatus::OfTable& table, control::TableStatus* sum) {
+  sum->keys_refused += static_cast<int64_t>(table.retention.keys_refused);
+  sum->rows_expired += static_cast<int64_t>(table.retention.rows_expired);
+  if (!table.popularity) return;
+  sum->popularity = true;
+  sum->popularity_total = std::max(sum->popularity_total, table.popularity_total);
+  sum->popularity_zeros += static_cast<int64_t>(table.summary.zeros);
+  for (const auto& [bucket, rows] : table.summary.buckets) {
+    sum->popularity_rows[bucket] += static_cast<int64_t>(rows);
+  }
+  for (const KeyCount& top : table.summary.top) {
+    control::KeyCount& count = sum->popularity_top.emplace_back();
+    count.key = static_cast<int64_t>(top.key);
+    count.count = top.count;
+  }
+}
+
 }  // namespace
 
 Server::Server(ServerConfig config) : config_(std::move(config)), commands_(kMaxWaitingCommands) {}
@@ -209,6 +227,7 @@ control::Report Server::MakeReport() {
       sum.table = table.name;
       sum.rows += static_cast<int64_t>(table.rows);
       sum.bytes += static_cast<int64_t>(table.bytes);
+      AddRetention(table, &sum);
     }
   }
   for (const auto& [name, table] : tables) report.tables.push_back(table);

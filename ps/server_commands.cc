@@ -112,6 +112,7 @@ Status Server::Restore(const control::Command& command) {
       }
     }
     config.tables = tables;
+    config.memory_bytes = config_.job.cluster().memory_per_shard_mib() << 20;
     if (shard != nullptr) shard->RefuseParked("the shard is restored", out);
     shard.reset();  // its memory is needed for the next
     auto fresh = std::make_unique<Shard>(std::move(config));

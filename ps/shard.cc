@@ -29,6 +29,7 @@ Shard::Shard(Config config)
       barrier_(config_.max_staged_bytes),
       memory_(config_.max_staged_bytes),
       added_total_(config_.tables.size(), 0),
+      retention_(config_.tables.size()),
       previous_total_(config_.tables.size(), 0) {
   for (PartitionId p : config_.owned) owns_.at(p.value()) = true;
   for (size_t i = 0; i < config_.tables.size(); ++i) {
@@ -88,6 +89,7 @@ void Shard::BeginStage(StageId stage, std::vector<Send>* out) {
   RefuseParked("another train stage has begun", out);
   position_.stage = stage;
   position_.version = Step(0);
+  expired_.reset();
   barrier_.Reset(Step(0));
   ForgetSlots();
 }
@@ -120,6 +122,7 @@ void Shard::RestorePosition(const Position& position) {
   EMPORIUM_CHECK(parked_.empty() && barrier_.empty(), "a shard is restored before it serves");
   EMPORIUM_CHECK(position.global_step >= position.version.value(), "stages add up");
   position_ = position;
+  expired_.reset();
   barrier_.Reset(position.version);
   ForgetSlots();
 }
@@ -129,13 +132,6 @@ void Shard::RefuseParked(const std::string& why, std::vector<Send>* out) {
   for (const ParkedPull& pull : parked_) Refuse(pull.peer, pull.frame.header(), Stale(why), out);
   parked_.clear();
   parked_bytes_ = 0;
-}
-
-ShardCounters Shard::counters() const {
-  ShardCounters counters = counters_;
-  counters.staged_bytes = barrier_.staged_bytes();
-  counters.parked_pulls = parked_.size();
-  return counters;
 }
 
 Status Shard::HandlePull(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame,
@@ -183,6 +179,7 @@ bool Shard::AnswerNext(std::vector<Send>* out) {
 
 void Shard::Serve(const PeerId& peer, FrameBytes&& bytes, const FrameView& frame,
                   std::vector<Send>* out) {
+  ExpireOnce();
   std::vector<UnclearedVector<Slot>> slots = AnswerPull(peer, frame, false, out);
   if (frame.header().micro_batches == 0) return;
   PullMemory::Pull pull{std::move(bytes), {}};
@@ -206,14 +203,16 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
     if (settings.popularity) {
       total = previous ? previous_total_[t] : tables_[t]->popularity_total(step);
     }
-    sections.push_back({.table = asked.table,
-                        .keys = 0,
-                        .rows = asked.rows,
-                        .dim = settings.dim,
-                        .want_popularity = false,
-                        .has_counts = asked.want_popularity,
-                        .total = total,
-                        .element = settings.element_type});
+    sections.push_back(
+        {.table = asked.table,
+         .keys = 0,
+         .rows = asked.rows,
+         .dim = settings.dim,
+         .want_popularity = false,
+         .has_counts = asked.want_popularity,
+         .total = total,
+         .slots = asked.want_slots ? static_cast<uint32_t>(settings.slots.size()) : 0,
+         .element = settings.element_type});
   }
   FrameHeader header = frame.header();
   header.type = FrameType::kPullReply;
@@ -234,6 +233,11 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
                                                    parts.counts);
     } else {
       table.ReadRaw(asked.keys, slots[i], step, parts.weights, parts.counts);
+    }
+    if (asked.want_slots && previous) {
+      step_rows_[asked.table.value()].ReadPreviousSlots(table, slots[i], step, parts.slots);
+    } else if (asked.want_slots) {
+      table.ReadSlots(slots[i], step, parts.slots);
     }
     counters_.rows_pulled += asked.rows;
   }
@@ -263,10 +267,11 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
   for (const SectionView& section : frame.sections()) rows += section.rows;
   StagedPush push{std::move(bytes), std::move(frame), std::nullopt};
   EMPORIUM_RETURN_IF_ERROR(RecallKeys(&push));
-  const Result<Barrier::Outcome> outcome = barrier_.Stage(std::move(push));
-  if (!outcome.ok()) {
+  Status staged = CheckMemory(push);
+  if (staged.ok()) staged = barrier_.Stage(std::move(push)).status();
+  if (!staged.ok()) {
     if (push.pull.has_value()) memory_.Remember(header.micro_batch, *std::move(push.pull));
-    return outcome.status();
+    return staged;
   }
   Acknowledge(peer, header, out);
   ++counters_.pushes;
@@ -341,6 +346,8 @@ void Shard::Advance() {
 }
 
 void Shard::AddPush(const StagedPush& push) {
+  ExpireOnce();
+  event_time_ = std::max(event_time_, push.frame.header().event_time);
   UnclearedVector<Slot> found;
   for (const SectionView& section : push.frame.sections()) {
     const size_t t = section.table.value();
@@ -366,12 +373,17 @@ void Shard::ApplyStep() {
   const uint32_t before = position_.global_step;
   for (size_t i = 0; i < tables_.size(); ++i) {
     counters_.rows_updated += step_rows_[i].rows();
-    step_rows_[i].Apply(*tables_[i], before + 1, barrier_.learning_rate_factor());
+    if (config_.tables[i].half_life_seconds > 0) tables_[i]->SetTime(before + 1, event_time_);
+    const uint64_t refused =
+        step_rows_[i].Apply(*tables_[i], before + 1, barrier_.learning_rate_factor());
+    retention_[i].keys_refused += refused;
+    counters_.rows_updated -= refused;
     const double added = std::exchange(added_total_[i], 0);
     if (!config_.tables[i].popularity) continue;
     previous_total_[i] = tables_[i]->popularity_total(before);
     tables_[i]->AddToTotal(added, before + 1);
   }
+  event_time_ = 0;
   barrier_.Advance();
   position_.version = position_.version.next();
   ++position_.global_step;

@@ -17,6 +17,9 @@
 // staged (the scheduler starts a stage only after every worker has finished the one before). Pulls
 // of `any_version` and Assign frames belong to no stage.
 //
+// Rows expire when the first frame of a version that is a multiple of a table's every_steps
+// arrives. The scheduler ends spans there, so that no pull of an earlier version can follow.
+//
 // Every push of a step must hold a section, with or without keys, for every table that keeps
 // popularity: its total is the same on all shards.
 #pragma once
@@ -67,6 +70,12 @@ struct ShardCounters {
   uint64_t staged_bytes = 0, parked_pulls = 0;  // at present
 };
 
+// What a table has let go of.
+struct RetentionCounters {
+  uint64_t keys_refused = 0;  // keys of a step whose gradients were dropped: not admitted
+  uint64_t rows_expired = 0;
+};
+
 class Shard {
  public:
   struct Config {
@@ -77,6 +86,7 @@ class Shard {
     std::vector<TableSettings> tables;  // index: TableId
     uint64_t max_staged_bytes = limits::kMaxStagedBytesPerShard;
     uint32_t max_parked_pulls = limits::kMaxParkedPullsPerShard;
+    uint64_t memory_bytes = 0;  // for rows and what waits; 0: no bound
   };
 
   explicit Shard(Config config);
@@ -100,6 +110,9 @@ class Shard {
   const Config& config() const { return config_; }
   const Position& position() const { return position_; }
   ShardCounters counters() const;
+  const RetentionCounters& retention(size_t table) const { return retention_[table]; }
+  // Memory of rows, indexes, sketches and of what waits.
+  uint64_t memory_bytes() const;
   size_t tables() const { return tables_.size(); }
   Table& table(size_t i) { return *tables_[i]; }
   const Table& table(size_t i) const { return *tables_[i]; }
@@ -135,6 +148,11 @@ class Shard {
   void Acknowledge(const PeerId& peer, const FrameHeader& header, std::vector<Send>* out);
   void Refuse(const PeerId& peer, const FrameHeader& header, const Status& why,
               std::vector<Send>* out);
+  // ResourceExhausted when the rows that a push may make do not fit the memory budget.
+  Status CheckMemory(const StagedPush& push) const;
+  // Lets rows expire that are due at the present version. To be called before the first frame of
+  // that version is looked at further; more calls do nothing.
+  void ExpireOnce();
   // Adds up what is here of the present step, and applies it when that is all.
   void Advance();
   void AddPush(const StagedPush& push);
@@ -154,6 +172,9 @@ class Shard {
   // before are answered with.
   std::vector<StepRows> step_rows_;
   std::vector<double> added_total_;
+  uint32_t event_time_ = 0;      // newest event of the step that is being added up
+  std::optional<Step> expired_;  // the version at which rows were let go last, in this stage
+  std::vector<RetentionCounters> retention_;
   bool previous_known_ = false;
   std::vector<double> previous_total_;
   ShardCounters counters_;

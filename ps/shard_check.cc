@@ -1,6 +1,7 @@
 // What a shard refuses before it looks at its own state: another route, keys and tables that are
 // not its own, values that no table may hold.
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "ps/shard.h"
@@ -56,6 +57,10 @@ Status Shard::CheckSection(FrameType type, const SectionView& section) const {
   if ((section.want_popularity || !section.counts.empty()) && !settings.popularity) {
     return InvalidArgument(where + "keeps no popularity");
   }
+  const bool slots_fit = section.slots_dim == 0 || section.slots_dim == settings.slots.size();
+  if ((section.want_slots && settings.slots.empty()) || !slots_fit) {
+    return InvalidArgument(where + "has " + std::to_string(settings.slots.size()) + " slots");
+  }
   if (type == FrameType::kPull) return Status::Ok();
   if (section.rows > 0 && section.dim != settings.dim) {
     return InvalidArgument(where + "rows of width " + std::to_string(section.dim) +
@@ -67,6 +72,9 @@ Status Shard::CheckSection(FrameType type, const SectionView& section) const {
   for (float count : section.counts) {
     if (count < 0) return InvalidArgument(where + "a count below zero");
   }
+  for (float value : section.slots) {
+    if (std::isinf(value)) return InvalidArgument(where + "an observation that is not finite");
+  }
   if (section.total < 0) return InvalidArgument(where + "a total below zero");
   return Status::Ok();
 }
@@ -77,7 +85,8 @@ Status Shard::CheckSections(const FrameView& frame) const {
   for (const SectionView& section : frame.sections()) {
     if (type == FrameType::kPullReply) break;
     EMPORIUM_RETURN_IF_ERROR(CheckSection(type, section));
-    const uint64_t dim = config_.tables[section.table.value()].dim;
+    const TableSettings& settings = config_.tables[section.table.value()];
+    const uint64_t dim = settings.dim + (section.want_slots ? settings.slots.size() : 0);
     answer_bytes += kSectionHeaderBytes + (section.rows * (dim + 1) * sizeof(float)) + 8;
   }
   if (type == FrameType::kPull && answer_bytes > limits::kMaxFrameBytes) {

@@ -1,6 +1,7 @@
 #include "ps/shard_file.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "proto/limits.h"
 #include "ps/checkpoint.h"
@@ -81,6 +82,7 @@ void RowBlock::Resize(size_t rows) {
   popularity.resize(layout.popularity_bytes > 0 ? rows : 0);
   last_step.resize(rows);
   updates.resize(rows);
+  extra.resize(rows * layout.extra);
 }
 
 void RowBlock::Append(const RowView& row) {
@@ -90,6 +92,9 @@ void RowBlock::Append(const RowView& row) {
   if (layout.popularity_bytes > 0) popularity.push_back(row.popularity);
   last_step.push_back(row.last_step);
   updates.push_back(row.updates);
+  if (layout.extra == 0) return;
+  extra.resize(updates.size() * layout.extra);
+  std::memcpy(extra.data() + extra.size() - layout.extra, row.extra.data(), row.extra.size());
 }
 
 RowView RowBlock::row(size_t i) const {
@@ -101,6 +106,7 @@ RowView RowBlock::row(size_t i) const {
   if (layout.popularity_bytes > 0) row.popularity = popularity[i];
   row.last_step = last_step[i];
   row.updates = updates[i];
+  row.extra = std::as_bytes(std::span(extra).subspan(i * layout.extra, layout.extra));
   return row;
 }
 
@@ -117,6 +123,9 @@ std::vector<Column> ColumnsOf(RowBlock& block) {
   };
   if (block.layout.popularity_bytes > 0) {
     columns.push_back({"popularity", H5T_IEEE_F32LE, 1, false, block.popularity.data()});
+  }
+  if (block.layout.extra > 0) {
+    columns.push_back({"extra", H5T_STD_U32LE, block.layout.extra, true, block.extra.data()});
   }
   return columns;
 }
@@ -194,6 +203,9 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
   EMPORIUM_RETURN_IF_ERROR(read("popularity", H5T_NATIVE_UINT8, &popularity));
   EMPORIUM_RETURN_IF_ERROR(read("total_value", H5T_NATIVE_DOUBLE, &facts.total.value));
   EMPORIUM_RETURN_IF_ERROR(read("total_step", H5T_NATIVE_UINT32, &facts.total.step));
+  EMPORIUM_RETURN_IF_ERROR(read("total_time", H5T_NATIVE_UINT32, &facts.total.time));
+  EMPORIUM_RETURN_IF_ERROR(read("extra", H5T_NATIVE_UINT32, &facts.layout.extra));
+  EMPORIUM_RETURN_IF_ERROR(read("sketch_width", H5T_NATIVE_UINT32, &facts.sketch_width));
   if (!spec::ElementType_IsValid(element)) {
     return DataLoss(where + ": element type " + std::to_string(element) + " is unknown");
   }
@@ -204,6 +216,16 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
   if (facts.offset.size() != partition_.size() + 1 || facts.offset.front() != 0 ||
       !std::is_sorted(facts.offset.begin(), facts.offset.end())) {
     return DataLoss(where + ": offsets do not fit the partitions");
+  }
+  if (facts.sketch_width > 0) {
+    const uint64_t cells = partition_.size() * uint64_t{kSketchRows} * facts.sketch_width;
+    EMPORIUM_RETURN_IF_ERROR(
+        ReadWhole(group.id(), where, "sketch", H5T_NATIVE_UINT8, cells, &facts.sketch));
+    EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "sketch_held", H5T_NATIVE_UINT32,
+                                       partition_.size(), &facts.sketch_held));
+    if (facts.sketch.size() != cells || facts.sketch_held.size() != partition_.size()) {
+      return DataLoss(where + ": sketches do not fit the partitions");
+    }
   }
   RowBlock block;
   block.layout = facts.layout;

@@ -25,7 +25,7 @@ struct RowBlock {
   std::vector<uint64_t> key;
   std::vector<std::byte> weights;  // in the layout's element type
   std::vector<float> state, popularity;
-  std::vector<uint32_t> last_step, updates;
+  std::vector<uint32_t> last_step, updates, extra;
 
   size_t rows() const { return key.size(); }
   void Clear();
@@ -62,6 +62,14 @@ class ShardFile {
     RowLayout layout;
     Table::Total total;
     std::vector<uint64_t> offset;  // [partitions of the file + 1]
+    // Admission: sketches of the file's partitions, one after another, and what they hold.
+    uint32_t sketch_width = 0;  // 0: none
+    std::vector<uint8_t> sketch;
+    std::vector<uint32_t> sketch_held;
+    std::span<const uint8_t> sketch_of(size_t partition) const {
+      const size_t cells = size_t{kSketchRows} * sketch_width;
+      return std::span(sketch).subspan(partition * cells, cells);
+    }
     uint64_t rows() const { return offset.back(); }
   };
 

@@ -69,7 +69,19 @@ class ShardThread::Loop {
       status.counters = shard_->counters();
       for (size_t i = 0; i < shard_->tables(); ++i) {
         const Table& table = shard_->table(i);
-        status.tables.push_back({table.settings().name, table.rows(), table.bytes()});
+        ShardStatus::OfTable of_table{table.settings().name,
+                                      table.rows(),
+                                      table.bytes(),
+                                      shard_->retention(i),
+                                      table.settings().popularity,
+                                      0,
+                                      {}};
+        if (of_table.popularity) {
+          const uint32_t step = shard_->position().global_step;
+          of_table.popularity_total = table.popularity_total(step);
+          of_table.summary = table.popularity_summary(step);
+        }
+        status.tables.push_back(std::move(of_table));
       }
     }
     status.counters.refused_frames += refused_early_;

@@ -24,6 +24,10 @@ struct ShardStatus {
   struct OfTable {
     std::string name;
     uint64_t rows = 0, bytes = 0;
+    RetentionCounters retention;
+    bool popularity = false;
+    double popularity_total = 0;
+    PopularitySummary summary;
   };
   ShardCounters counters;
   std::vector<OfTable> tables;

@@ -25,8 +25,8 @@ StepRows::StepRows(const TableSettings& settings)
     : dim_(settings.dim),
       row_bytes_(WeightBytes(settings.element_type, settings.dim)),
       popularity_(settings.popularity),
-      rounds_(settings.element_type != spec::FP32 ||
-              (settings.popularity && settings.popularity_bytes < sizeof(float))) {}
+      needs_keys_(settings.element_type != spec::FP32 || settings.popularity),
+      row_slots_(settings.slots.size()) {}
 
 void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
                    const SectionView& section) {
@@ -38,6 +38,8 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
   positions_.Reserve(most);
   if (gradients_.size() < most * dim_) gradients_.resize(most * dim_);
   const bool counted = popularity_ && !section.counts.empty();
+  const bool observed = section.slots_dim > 0;
+  if (observed) observed_.insert(observed_.end(), section.slots.begin(), section.slots.end());
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kAhead < slots.size()) positions_.Prefetch(slots[i + kAhead]);
     const float* gradient = section.values.data() + i * dim_;
@@ -47,12 +49,13 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
       position = static_cast<uint32_t>(slots_.size());
       CopyFloats(gradient, dim_, gradients_.data() + slots_.size() * dim_);
       slots_.push_back(slots[i]);
-      if (rounds_) keys_.push_back(keys[i]);
+      if (needs_keys_) keys_.push_back(keys[i]);
       if (popularity_) counts_.push_back(count);
-      continue;
+    } else {
+      AddFloats(gradient, dim_, gradients_.data() + size_t{position} * dim_);
+      if (popularity_) counts_[position] += count;
     }
-    AddFloats(gradient, dim_, gradients_.data() + size_t{position} * dim_);
-    if (popularity_) counts_[position] += count;
+    if (observed) observed_position_.push_back(position);
   }
 }
 
@@ -73,6 +76,46 @@ uint32_t& StepRows::Awaited(uint64_t key) {
   return entry.position;
 }
 
+uint64_t StepRows::Admit(Admission& admission) {
+  for (size_t i = 0; i < awaited_keys_.size(); ++i) {
+    admission.Count(awaited_keys_[i], counts_[awaited_positions_[i]]);
+  }
+  const size_t all = awaited_keys_.size();
+  size_t kept = 0;
+  for (size_t i = 0; i < all; ++i) {
+    if (!admission.Admits(awaited_keys_[i])) continue;
+    awaited_keys_[kept] = awaited_keys_[i];
+    awaited_positions_[kept++] = awaited_positions_[i];
+  }
+  awaited_keys_.resize(kept);
+  awaited_positions_.resize(kept);
+  awaited_.Clear(0);  // nothing more is added
+  admission.EndStep();
+  return all - kept;
+}
+
+void StepRows::CloseGaps() {
+  std::vector<uint32_t> place(slots_.size(), kFree);
+  uint32_t to = 0;
+  for (uint32_t from = 0; from < slots_.size(); ++from) {
+    if (slots_[from] == kNoSlot) continue;
+    place[from] = to;
+    if (from != to) {
+      slots_[to] = slots_[from];
+      keys_[to] = keys_[from];
+      counts_[to] = counts_[from];
+      CopyFloats(gradients_.data() + size_t{from} * dim_, dim_,
+                 gradients_.data() + size_t{to} * dim_);
+      positions_.At(slots_[to]).position = to;
+    }
+    ++to;
+  }
+  slots_.resize(to);
+  keys_.resize(to);
+  counts_.resize(to);
+  for (uint32_t& position : observed_position_) position = place[position];
+}
+
 void StepRows::MakeRows(Table& table) {
   if (awaited_keys_.empty()) return;
   std::vector<Slot> made(awaited_keys_.size());
@@ -85,9 +128,26 @@ void StepRows::MakeRows(Table& table) {
   ForgetAwaited();
 }
 
-void StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
+void StepRows::Observe(Table& table) {
+  for (size_t i = 0; i < observed_position_.size(); ++i) {
+    if (observed_position_[i] == kFree) continue;
+    table.Observe({&slots_[observed_position_[i]], 1},
+                  std::span(observed_).subspan(i * row_slots_, row_slots_));
+  }
+  observed_.clear();
+  observed_position_.clear();
+}
+
+uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
+  uint64_t refused = 0;
+  if (table.admission() != nullptr) refused = Admit(*table.admission());
   MakeRows(table);
+  if (refused > 0) CloseGaps();
   const size_t rows = slots_.size();
+  if (row_slots_ > 0) {
+    previous_slots_.resize(rows * row_slots_);
+    table.ReadSlots(slots_, step - 1, previous_slots_);
+  }
   if (previous_weights_.size() < rows * row_bytes_) previous_weights_.resize(rows * row_bytes_);
   previous_popularity_.resize(popularity_ ? rows : 0);
   table.Apply({.keys = keys_,
@@ -98,17 +158,21 @@ void StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
                .learning_rate_factor = learning_rate_factor,
                .kept_rows = std::span(previous_weights_).first(rows * row_bytes_),
                .kept_popularity = previous_popularity_});
+  Observe(table);
   previous_rows_ = slots_.size();
   std::swap(positions_, previous_);
   slots_.clear();
   keys_.clear();
   counts_.clear();
+  return refused;
 }
 
 void StepRows::Clear() {
   slots_.clear();
   keys_.clear();
   counts_.clear();
+  observed_.clear();
+  observed_position_.clear();
   ForgetAwaited();
   previous_rows_ = 0;
 }
@@ -131,6 +195,18 @@ void StepRows::ReadPrevious(const Table& table, std::span<const uint64_t> keys,
     if (position == kFree) continue;
     std::memcpy(&rows[i * row_bytes_], &previous_weights_[position * row_bytes_], row_bytes_);
     if (!popularity.empty()) popularity[i] = previous_popularity_[position];
+  }
+}
+
+void StepRows::ReadPreviousSlots(const Table& table, std::span<const Slot> slots, uint32_t step,
+                                 std::span<float> values) const {
+  table.ReadSlots(slots, step, values);
+  if (previous_rows_ == 0) return;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] == kNoSlot) continue;
+    const uint32_t position = previous_.At(slots[i]).position;
+    if (position == kFree) continue;
+    std::copy_n(&previous_slots_[position * row_slots_], row_slots_, &values[i * row_slots_]);
   }
 }
 

@@ -34,15 +34,22 @@ class StepRows {
   bool Awaits(uint64_t key) const { return awaited_.At(key).position != kFree; }
   size_t rows() const { return slots_.size(); }
 
+  // Keys that wait for their row.
+  size_t awaited() const { return awaited_keys_.size(); }
+
   // Updates the rows once each with what was added, which is forgotten, and remembers what they
-  // were before.
-  void Apply(Table& table, uint32_t step, float learning_rate_factor);
+  // were before. Keys without a row that the table does not admit are dropped, and their number is
+  // returned.
+  uint64_t Apply(Table& table, uint32_t step, float learning_rate_factor);
   // Forgets what was added and what was remembered.
   void Clear();
 
   // Table::ReadRaw for the version before: as it was remembered where the row has changed.
   void ReadPrevious(const Table& table, std::span<const uint64_t> keys, std::span<const Slot> slots,
                     uint32_t step, std::span<std::byte> rows, std::span<float> popularity) const;
+  // Table::ReadSlots for the version before.
+  void ReadPreviousSlots(const Table& table, std::span<const Slot> slots, uint32_t step,
+                         std::span<float> values) const;
 
  private:
   static constexpr uint32_t kFree = 0xffffffff;
@@ -92,28 +99,37 @@ class StepRows {
   // The position of a row; kFree, to be written over, when it is met for the first time.
   uint32_t& Known(Slot slot);
   uint32_t& Awaited(uint64_t key);
+  // Counts the awaited keys' sightings, and forgets those that are not admitted. How many.
+  uint64_t Admit(Admission& admission);
+  // Takes out positions that were given up: slot kNoSlot although nothing is awaited.
+  void CloseGaps();
   // Gives every awaited key its row.
   void MakeRows(Table& table);
+  void Observe(Table& table);
   void ForgetAwaited();
 
   const uint32_t dim_;
   const size_t row_bytes_;  // of weights as the table holds them
   const bool popularity_;
-  const bool rounds_;  // updates round at random, for which the table needs the keys
+  const bool needs_keys_;  // Table::UpdateBatch
+  const size_t row_slots_;
   // The step that is being added up.
   Positions<Slot> positions_;
   std::vector<Slot> slots_;             // kNoSlot: no row yet
-  std::vector<uint64_t> keys_;          // [rows] where the table rounds, else none
+  std::vector<uint64_t> keys_;          // [rows] where the table needs them, else none
   UnclearedVector<float> gradients_;    // [rows, dim], and room behind them
   std::vector<float> counts_;           // [rows]
   Positions<uint64_t> awaited_;         // of the keys without a row
   std::vector<uint64_t> awaited_keys_;  // as they came, with ...
   std::vector<uint32_t> awaited_positions_;
+  std::vector<float> observed_;              // [observations, slots], in the order of Add
+  std::vector<uint32_t> observed_position_;  // [observations]
   // The step before.
   size_t previous_rows_ = 0;
   Positions<Slot> previous_;
   Bytes previous_weights_;  // [rows, row_bytes]
   UnclearedVector<float> previous_popularity_;
+  UnclearedVector<float> previous_slots_;
 };
 
 }  // namespace emporium::ps

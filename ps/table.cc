@@ -11,12 +11,17 @@
 namespace emporium::ps {
 namespace {
 
-RowLayout LayoutOf(const TableSettings& settings, const Optimizer& optimizer) {
+double HalfLifeTicks(const TableSettings& settings) {
+  return settings.half_life_seconds > 0 ? settings.half_life_seconds : settings.half_life_steps;
+}
+
+RowLayout LayoutOf(const TableSettings& settings, const Optimizer& optimizer, uint32_t extra) {
   RowLayout layout;
   layout.element = settings.element_type;
   layout.dim = settings.dim;
   layout.state = optimizer.StateFloats(settings.dim);
-  layout.last_step = settings.popularity;
+  layout.last_step = settings.popularity || settings.expiry.every_steps > 0;
+  layout.extra = extra;
   layout.updates = optimizer.CountsUpdates();
   layout.popularity_bytes = settings.popularity ? settings.popularity_bytes : 0;
   return layout;
@@ -30,20 +35,29 @@ Table::Impl::Impl(const TableSettings& table_settings, uint32_t partition_count,
       partitions(partition_count),
       optimizer(MakeOptimizer(settings.optimizer).value()),
       initializer(Initializer::Make(settings.initializer, settings.seed).value()),
-      decay(settings.half_life_steps),
+      decay(HalfLifeTicks(settings)),
+      extras(settings.slots, settings.half_life_seconds > 0),
       code(settings.popularity_bytes),
       index(partition_count, owned, settings.seed, BestIndexFind()),
-      slabs(LayoutOf(settings, *optimizer), std::max(index.bins(), 1u), index.number_bits()) {}
+      slabs(LayoutOf(settings, *optimizer, extras.words()), std::max(index.bins(), 1u),
+            index.number_bits()),
+      stats(HalfLifeTicks(settings)) {
+  if (settings.admission_sightings == 0) return;
+  admission.emplace(settings.admission_sightings, SketchWidth(settings.sketch_bytes, partitions),
+                    settings.seed, partitions, owned);
+}
 
 Slot Table::Impl::Occupy(uint64_t key) {
   EMPORIUM_CHECK(index.Owns(key), "a row belongs to a partition that the shard owns");
   const Slot slot = slabs.Allocate(index.Bin(key));
   index.Insert(key, slot);
+  if (settings.popularity) stats.Add(key, 0, 0);
   return slot;
 }
 
 void Table::Impl::InitTail(std::span<const float> weights, std::byte* tail) const {
   std::memset(tail, 0, shape().tail_bytes());
+  extras.Init(shape().Extra(tail));
   if (layout().state == 0) return;
   if (shape().state_in_place()) {
     optimizer->InitState(weights, {reinterpret_cast<float*>(tail), layout().state});
@@ -76,7 +90,14 @@ const TableSettings& Table::settings() const { return impl_->settings; }
 const RowLayout& Table::layout() const { return impl_->layout(); }
 uint32_t Table::weight_bytes() const { return impl_->shape().weight_bytes(); }
 uint64_t Table::rows() const { return impl_->index.size(); }
-uint64_t Table::bytes() const { return impl_->index.resident() + impl_->slabs.resident(); }
+uint64_t Table::bytes() const {
+  const uint64_t sketch = impl_->admission.has_value() ? impl_->admission->bytes() : 0;
+  return impl_->index.resident() + impl_->slabs.resident() + sketch;
+}
+uint32_t Table::bytes_of_row() const {
+  constexpr uint32_t kIndexBytes = 16;
+  return impl_->shape().stride() + impl_->shape().tail_bytes() + kIndexBytes;
+}
 bool Table::Owns(uint64_t key) const { return impl_->index.Owns(key); }
 
 void Table::Find(std::span<const uint64_t> keys, std::span<Slot> slots) const {
@@ -169,10 +190,22 @@ Status Table::Restore(const RowView& row) {
     return DataLoss(where + "the key does not belong to the partition that it is stored under; " +
                     "restore an older checkpoint");
   }
+  if (!row.extra.empty() && row.extra.size() != t.layout().extra * sizeof(uint32_t)) {
+    return DataLoss(where + "the checkpoint's row has " + std::to_string(row.extra.size()) +
+                    " bytes of slots, not " + std::to_string(t.layout().extra * sizeof(uint32_t)) +
+                    "; restore the job that wrote it");
+  }
   Slot slot = t.index.Find(row.key);
-  if (slot == kNoSlot) slot = t.Occupy(row.key);
+  const bool made = slot == kNoSlot;
+  if (made) slot = t.Occupy(row.key);
   const RowRef to = t.slabs.At(slot);
+  const float counted = made ? 0 : t.StoredPopularity(to.tail);
+  const uint32_t counted_at = made ? 0 : t.TickOf(to.tail);
   std::memset(to.tail, 0, t.shape().tail_bytes());
+  t.extras.Init(t.shape().Extra(to.tail));
+  if (!row.extra.empty()) {
+    std::memcpy(t.shape().Extra(to.tail), row.extra.data(), row.extra.size());
+  }
   if (!row.raw.empty()) {
     CopyRowBytes(row.raw.data(), row.raw.size(), to.weights);
   } else {
@@ -184,6 +217,7 @@ Status Table::Restore(const RowView& row) {
   if (t.layout().popularity_bytes > 0) {
     t.code.Encode(row.popularity, PopularityBits(t.settings.seed, row.key, row.last_step),
                   t.shape().Popularity(to.tail));
+    t.stats.Change(row.key, counted, counted_at, t.StoredPopularity(to.tail), t.TickOf(to.tail));
   }
   return Status::Ok();
 }
@@ -194,6 +228,10 @@ uint64_t Table::Erase(std::span<const uint64_t> keys) {
   for (const uint64_t key : keys) {
     const Slot slot = t.index.Erase(key);
     if (slot == kNoSlot) continue;
+    if (t.settings.popularity) {
+      const std::byte* const tail = t.slabs.At(slot).tail;
+      t.stats.Remove(key, t.StoredPopularity(tail), t.TickOf(tail));
+    }
     t.slabs.Free(slot);
     ++erased;
   }
@@ -217,15 +255,63 @@ void Table::CompactPartition(PartitionId partition) {
 
 double Table::popularity_total(uint32_t step) const {
   const Total& total = impl_->total;
-  return total.value * impl_->decay.Factor(total.step, step);
+  const uint32_t from = impl_->event_time() ? total.time : total.step;
+  return total.value * impl_->decay.Factor(from, impl_->TickAt(step));
 }
 
 void Table::AddToTotal(double added, uint32_t step) {
-  impl_->total = {popularity_total(step) + added, step};
+  const uint32_t time = impl_->event_time() ? impl_->TickAt(step) : 0;
+  impl_->total = {popularity_total(step) + added, step, time};
+}
+
+void Table::SetTime(uint32_t step, uint32_t time) {
+  Impl::Clock& clock = impl_->clock;
+  if (step > clock.step) clock = {step, clock.now, clock.now};
+  clock.now = std::max(clock.now, time);
+}
+
+PopularitySummary Table::popularity_summary(uint32_t step) const {
+  return impl_->stats.Summary(impl_->TickAt(step));
+}
+
+Admission* Table::admission() {
+  return impl_->admission.has_value() ? &*impl_->admission : nullptr;
+}
+const Admission* Table::admission() const {
+  return impl_->admission.has_value() ? &*impl_->admission : nullptr;
+}
+
+void Table::ReadSlots(std::span<const Slot> slots, uint32_t step, std::span<float> values) const {
+  const Impl& t = *impl_;
+  const size_t width = t.extras.slots();
+  EMPORIUM_CHECK(values.size() == slots.size() * width, "room for the slots of every row");
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const std::span<float> out = values.subspan(i * width, width);
+    if (slots[i] == kNoSlot) {
+      t.extras.ReadInitial(out);
+      continue;
+    }
+    const std::byte* const tail = t.slabs.At(slots[i]).tail;
+    t.extras.Read(t.shape().Extra(tail), t.decay.Factor(t.TickOf(tail), t.TickAt(step)), out);
+  }
+}
+
+void Table::Observe(std::span<const Slot> slots, std::span<const float> observed) {
+  Impl& t = *impl_;
+  const size_t width = t.extras.slots();
+  EMPORIUM_CHECK(observed.size() == slots.size() * width, "an observation for every slot");
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] == kNoSlot) continue;
+    t.extras.Observe(t.shape().Extra(t.slabs.At(slots[i]).tail),
+                     observed.subspan(i * width, width));
+  }
 }
 
 Table::Total Table::total() const { return impl_->total; }
-void Table::RestoreTotal(Total total) { impl_->total = total; }
+void Table::RestoreTotal(Total total) {
+  impl_->total = total;
+  impl_->clock = {total.step, total.time, total.time};
+}
 
 void Table::ForEachRow(PartitionId partition,
                        const std::function<void(const RowView&)>& visit) const {
@@ -252,7 +338,8 @@ void Table::ForEachRow(PartitionId partition,
     Decode(t.layout().element, row.weights, t.layout().dim, weights.data());
     std::memcpy(state.data(), RowShape::State(row.tail), state.size() * sizeof(float));
     view.last_step = t.shape().LastStep(row.tail);
-    view.popularity = t.PopularityAt(row.tail, view.last_step);
+    view.popularity = t.StoredPopularity(row.tail);
+    view.extra = {t.shape().Extra(row.tail), t.layout().extra * sizeof(uint32_t)};
     view.updates = t.shape().Updates(row.tail);
     visit(view);
   });
@@ -262,6 +349,9 @@ void Table::Clear() {
   impl_->index.Clear();
   impl_->slabs.Clear();
   impl_->total = Total();
+  impl_->clock = Impl::Clock();
+  impl_->stats.Clear();
+  if (impl_->admission.has_value()) impl_->admission->Clear();
 }
 
 }  // namespace emporium::ps

@@ -21,7 +21,11 @@
 #include "proto/ids.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "ps/admission.h"
+#include "ps/expiry.h"
+#include "ps/popularity_stats.h"
 #include "ps/row.h"
+#include "ps/row_slots.h"
 #include "ps/slab.h"
 
 namespace emporium::ps {
@@ -37,6 +41,8 @@ struct RowView {
   // The weights as they lie, in the table's element type: what a checkpoint stores. Empty: made
   // anew of `weights`; else `weights` may be empty where a row is restored.
   std::span<const std::byte> raw = {};
+  // What ps/row_slots.h keeps, as it lies. Empty: as of a new row.
+  std::span<const std::byte> extra = {};
 };
 
 // The settings of a table, as the shard has worked them out of the job: an embedding table or a
@@ -51,7 +57,12 @@ struct TableSettings {
   spec::Initializer initializer;
   bool popularity = false;
   uint32_t popularity_bytes = 4;  // of a row, where it is kept: 1 to 4
-  double half_life_steps = 0;     // 0: no decay
+  double half_life_steps = 0;     // 0: no decay, unless ...
+  double half_life_seconds = 0;   // ... counts fade by event time
+  std::vector<SlotRule> slots;
+  uint32_t admission_sightings = 0;  // 0: a key gets a row at once
+  uint64_t sketch_bytes = 0;         // of admission, over all partitions
+  ExpiryRules expiry;
 };
 
 class Table {
@@ -90,7 +101,7 @@ class Table {
   // One optimizer update of each slot (distinct slots).
   struct UpdateBatch {
     // Of the slots; needed where numbers are rounded at random, so by tables that are not FP32 and
-    // for popularity in less than 4 bytes.
+    // for popularity in less than 4 bytes, and to know the most popular keys.
     std::span<const uint64_t> keys;
     std::span<const Slot> slots;
     std::span<const float> gradients;  // [slots, dim], summed
@@ -122,6 +133,16 @@ class Table {
            .kept_popularity = popularity});
   }
 
+  // -- Slots (ps/row_slots.h) --
+  // Values [keys, slots] of all slots, those that fade as of `step`; initial ones without a row.
+  void ReadSlots(std::span<const Slot> slots, uint32_t step, std::span<float> values) const;
+  // Takes observations [slots, slots of a row], NaN: none. Rows have been updated in this step.
+  void Observe(std::span<const Slot> slots, std::span<const float> observed);
+
+  // Where counts fade by event time: the newest event (seconds since 1970) up to this step, told
+  // before the step is applied. Time never goes back.
+  void SetTime(uint32_t step, uint32_t time);
+
   // Sets the weights of a key that has no row yet; a row that exists is left alone.
   void Assign(uint64_t key, std::span<const float> weights);
   // Sets a whole row, as a checkpoint read it. DataLoss when the sizes do not fit the layout or the
@@ -134,6 +155,17 @@ class Table {
   // many were erased. Slots of the partition change.
   void CompactPartition(PartitionId partition);
 
+  // Takes out the rows that the settings' rules let go at this step (ps/expiry.h), partition by
+  // partition, and compacts those that lost many. Slots change. The number of rows that went.
+  uint64_t Expire(uint32_t step);
+  // Sightings of keys without a row; null where every key is admitted.
+  Admission* admission();
+  const Admission* admission() const;
+  // Memory that one more row takes, without what chunks and indexes have in reserve.
+  uint32_t bytes_of_row() const;
+
+  // How popular the rows are, as of the step.
+  PopularitySummary popularity_summary(uint32_t step) const;
   // Decayed number of positive sightings over the whole table (all shards have the same value):
   // total <- total * decay + added, once per applied step.
   double popularity_total(uint32_t step) const;
@@ -142,6 +174,7 @@ class Table {
   struct Total {
     double value = 0;
     uint32_t step = 0;
+    uint32_t time = 0;  // newest event, where counts fade by event time
   };
   Total total() const;
   void RestoreTotal(Total total);

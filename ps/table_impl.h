@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,10 +36,27 @@ class Table::Impl {
   // Initial values in the table's element type; `weights` is room for them as floats.
   void FillRaw(uint64_t key, std::span<float> weights, std::byte* raw) const;
 
+  // Adds the rows of `entries` to the statistics, but those of `gone` (ascending).
+  void CountStaying(std::span<const Index::Entry> entries, std::span<const uint64_t> gone,
+                    PopularityStats* to) const;
+
+  // Counts fade with ticks: steps, or seconds of event time.
+  bool event_time() const { return settings.half_life_seconds > 0; }
+  uint32_t TickOf(const std::byte* tail) const {
+    return event_time() ? RowSlots::Time(shape().Extra(tail)) : shape().LastStep(tail);
+  }
+  uint32_t TickAt(uint32_t step) const {
+    if (!event_time()) return step;
+    return step >= clock.step ? clock.now : clock.before;
+  }
+  // As it was stored, valid as of TickOf.
+  float StoredPopularity(const std::byte* tail) const {
+    return layout().popularity_bytes == 0 ? 0 : code.Decode(shape().Popularity(tail));
+  }
   float PopularityAt(const std::byte* tail, uint32_t step) const {
     if (layout().popularity_bytes == 0) return 0;
-    const float then = code.Decode(shape().Popularity(tail));
-    return static_cast<float>(then * decay.Factor(shape().LastStep(tail), step));
+    const double factor = decay.Factor(TickOf(tail), TickAt(step));
+    return static_cast<float>(StoredPopularity(tail) * factor);
   }
 
   const TableSettings settings;
@@ -46,10 +64,18 @@ class Table::Impl {
   const std::unique_ptr<Optimizer> optimizer;
   const Initializer initializer;
   const Decay decay;
+  const RowSlots extras;
   const PopularityCode code;
   Index index;
   Slabs slabs;
   Total total;
+  struct Clock {
+    uint32_t step = 0;
+    uint32_t now = 0, before = 0;  // newest event up to this step, and up to the one before
+  };
+  Clock clock;
+  PopularityStats stats;
+  std::optional<Admission> admission;
   std::vector<float> scratch;  // of Apply
 };
 

@@ -15,6 +15,8 @@ uint64_t TableSeed(uint64_t job_seed, const std::string& name) {
   return runtime::MixKey(job_seed) ^ XXH3_64bits(name.data(), name.size());
 }
 
+constexpr double kSecondsPerDay = 86400;
+
 TableSettings OfTable(const spec::Job& job, const spec::Table& table) {
   TableSettings settings;
   settings.name = table.name();
@@ -25,6 +27,17 @@ TableSettings OfTable(const spec::Job& job, const spec::Table& table) {
   settings.initializer = table.initializer();
   settings.popularity = table.has_popularity();
   settings.half_life_steps = table.popularity().half_life_steps();
+  settings.half_life_seconds = table.popularity().half_life_days() * kSecondsPerDay;
+  settings.popularity_bytes = table.popularity().bytes();
+  settings.admission_sightings = table.admission().sightings();
+  settings.sketch_bytes = uint64_t{table.admission().sketch_mib()} << 20;
+  settings.expiry = {.every_steps = table.expiry().every_steps(),
+                     .untouched_steps = table.expiry().untouched_steps(),
+                     .popularity_below = table.expiry().popularity_below(),
+                     .rows = table.expiry().rows()};
+  for (const spec::Slot& slot : table.slot()) {
+    settings.slots.push_back({slot.update(), slot.fades(), slot.least_rho(), slot.initial()});
+  }
   return settings;
 }
 

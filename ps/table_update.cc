@@ -104,11 +104,23 @@ class Table::Updater {
       batch_.kept_popularity[i] = t_.PopularityAt(tail, batch_.step - 1);
     }
     const float added = batch_.counts.empty() ? 0 : batch_.counts[i];
-    const float now = t_.PopularityAt(tail, batch_.step) + added;
+    const uint32_t from = t_.TickOf(tail);
+    const uint32_t to = t_.TickAt(batch_.step);
+    const double factor = t_.decay.Factor(from, to);
+    const float stored = t_.StoredPopularity(tail);
+    const float now = static_cast<float>(stored * factor) + added;
     const bool rounds = layout_.popularity_bytes < sizeof(float);
     const uint32_t random =
         rounds ? PopularityBits(t_.settings.seed, batch_.keys[i], batch_.step) : 0;
     t_.code.Encode(now, random, shape_.Popularity(tail));
+    if (layout_.extra > 0) t_.extras.Fade(shape_.Extra(tail), factor);
+    if (t_.event_time()) RowSlots::SetTime(shape_.Extra(tail), std::max(from, to));
+    const float kept = t_.StoredPopularity(tail);
+    if (batch_.keys.empty()) {
+      t_.stats.Move(stored, from, kept, std::max(from, to));
+    } else {
+      t_.stats.Change(batch_.keys[i], stored, from, kept, std::max(from, to));
+    }
   }
 
   // Writes back what the optimizer did not see in its place.

@@ -54,9 +54,10 @@ Status JobMachine::AdoptFacts(const control::DatasetFacts& facts) {
   for (size_t i = 0; i < views_.size(); ++i) {
     const spec::Stage& stage = config_.job.stage(static_cast<int>(i));
     if (stage.has_train()) {
-      EMPORIUM_ASSIGN_OR_RETURN(TrainPlan plan,
-                                TrainPlan::Make(stage, facts.train_samples_of_stage[i],
-                                                config_.job.checkpoint().every_steps()));
+      EMPORIUM_ASSIGN_OR_RETURN(
+          TrainPlan plan,
+          TrainPlan::Make(stage, facts.train_samples_of_stage[i],
+                          config_.job.checkpoint().every_steps(), ExpiryPeriods(config_.job)));
       views_[i].total = plan.total_steps();
       plans_[i] = std::move(plan);
     } else {

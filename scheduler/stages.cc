@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "runtime/file.h"
 
@@ -22,7 +23,8 @@ bool LowerIsBetter(const std::string& metric) { return metric == "logloss"; }
 }  // namespace
 
 Result<TrainPlan> TrainPlan::Make(const spec::Stage& stage, int64_t samples_per_epoch,
-                                  uint64_t checkpoint_every_steps) {
+                                  uint64_t checkpoint_every_steps,
+                                  std::vector<uint64_t> span_periods) {
   const spec::Train& train = stage.train();
   if (train.micro_batch_size() == 0 || train.micro_batches_per_step() == 0) {
     return InvalidArgument("stage '" + stage.name() + "': micro-batches have no size");
@@ -42,6 +44,7 @@ Result<TrainPlan> TrainPlan::Make(const spec::Stage& stage, int64_t samples_per_
   }
   plan.checkpoint_every_ = checkpoint_every_steps;
   plan.validate_every_ = plan.steps_per_epoch_ * train.validate_every_epochs();
+  plan.span_periods_ = std::move(span_periods);
   return plan;
 }
 
@@ -66,8 +69,11 @@ TrainWork TrainPlan::Next(const TrainCursor& cursor) const {
   if (cursor.stopped_early || cursor.step >= total_steps_) {
     return {TrainWork::Kind::kFinished, 0, 0};
   }
-  const uint64_t until = std::min(NextMultiple(cursor.step, checkpoint_every_, total_steps_),
-                                  NextMultiple(cursor.step, validate_every_, total_steps_));
+  uint64_t until = std::min(NextMultiple(cursor.step, checkpoint_every_, total_steps_),
+                            NextMultiple(cursor.step, validate_every_, total_steps_));
+  for (const uint64_t period : span_periods_) {
+    until = std::min(until, NextMultiple(cursor.step, period, total_steps_));
+  }
   return {TrainWork::Kind::kSpan, cursor.step, until};
 }
 
@@ -102,6 +108,14 @@ Status TrainPlan::Validated(const std::map<std::string, double>& metrics,
   }
   cursor->stopped_early = cursor->without_improvement > train_.early_stop().patience();
   return Status::Ok();
+}
+
+std::vector<uint64_t> ExpiryPeriods(const spec::Job& job) {
+  std::vector<uint64_t> periods;
+  for (const spec::Table& table : job.table()) {
+    if (table.has_expiry()) periods.push_back(table.expiry().every_steps());
+  }
+  return periods;
 }
 
 std::string StageDigest(const spec::Stage& stage) {

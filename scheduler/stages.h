@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "proto/job.pb.h"
 #include "proto/status.h"
@@ -36,8 +37,11 @@ struct TrainWork {
 class TrainPlan {
  public:
   // InvalidArgument when there is nothing to train on.
+  // `span_periods`: spans end at multiples of each, too (where tables let rows expire: no pull of
+  // the version before may follow, see ps/shard.h).
   static Result<TrainPlan> Make(const spec::Stage& stage, int64_t samples_per_epoch,
-                                uint64_t checkpoint_every_steps);
+                                uint64_t checkpoint_every_steps,
+                                std::vector<uint64_t> span_periods = {});
 
   uint64_t steps_per_epoch() const { return steps_per_epoch_; }
   uint64_t total_steps() const { return total_steps_; }
@@ -64,7 +68,11 @@ class TrainPlan {
   uint64_t total_steps_ = 0;
   uint64_t checkpoint_every_ = 0;  // 0: only at the end
   uint64_t validate_every_ = 0;    // in steps; 0: never
+  std::vector<uint64_t> span_periods_;
 };
+
+// Steps after which tables of the job look for rows that expire.
+std::vector<uint64_t> ExpiryPeriods(const spec::Job& job);
 
 // SHA-256 (hex) of everything that a stage's outcome depends on apart from the weights. A finished
 // stage whose digest has changed is run again.

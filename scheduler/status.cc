@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/metrics.h"
+#include "scheduler/table_status.h"
 
 namespace emporium::scheduler {
 namespace {
@@ -121,16 +122,10 @@ json NodeJson(const Node& node, int64_t now_ms) {
   return j;
 }
 
-struct TableTotal {
-  int64_t rows = 0, bytes = 0;
-};
-std::map<std::string, TableTotal> TablesOf(const JobMachine& machine) {
-  std::map<std::string, TableTotal> tables;
+std::map<std::string, control::TableStatus> TablesOf(const JobMachine& machine) {
+  std::map<std::string, control::TableStatus> tables;
   for (const auto& [id, node] : machine.members().nodes()) {
-    for (const control::TableStatus& table : node.tables) {
-      tables[table.table].rows += table.rows;
-      tables[table.table].bytes += table.bytes;
-    }
+    for (const control::TableStatus& table : node.tables) AddTable(table, &tables[table.table]);
   }
   return tables;
 }
@@ -232,7 +227,7 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
     j["nodes"].push_back(NodeJson(node, now_ms));
   }
   for (const auto& [name, total] : TablesOf(machine)) {
-    j["tables"].push_back({{"name", name}, {"rows", total.rows}, {"bytes", total.bytes}});
+    j["tables"].push_back(TableJson(total));
   }
   for (const CheckpointRecord& record : machine.checkpoints()) {
     j["checkpoints"].push_back(CheckpointJson(machine, record));
@@ -283,6 +278,17 @@ std::string PrometheusText(const JobMachine& machine, const ServiceCounts& count
     label += '"';
     set("table_rows", "Rows of a table", number(total.rows), label);
     set("table_bytes", "Memory of a table", number(total.bytes), label);
+    set("table_keys_refused", "Keys of steps whose gradients were dropped: not admitted",
+        number(total.keys_refused), label);
+    set("table_rows_expired", "Rows of a table that have expired", number(total.rows_expired),
+        label);
+    if (!total.popularity) continue;
+    set("table_popularity_total", "Decayed sightings of a table's keys", total.popularity_total,
+        label);
+    for (const double share : kPopularityQuantiles) {
+      set("table_popularity", "Popularity of a row that is above this share of the rows",
+          PopularityQuantile(total, share), label + ",quantile=\"" + ShareText(share) + "\"");
+    }
   }
   return registry.PrometheusText();
 }

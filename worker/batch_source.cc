@@ -1,5 +1,7 @@
 #include "worker/batch_source.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "worker/counter_cursor.h"
@@ -86,6 +88,11 @@ class PointwiseSource final : public BatchSource {
 };
 
 }  // namespace
+
+uint32_t PushedTime(double seconds) {
+  constexpr double kLatest = std::numeric_limits<uint32_t>::max();
+  return static_cast<uint32_t>(std::clamp(seconds, 1.0, kLatest));
+}
 
 Result<std::unique_ptr<BatchSource>> BatchSource::Open(const spec::Job& job,
                                                        const std::string& dataset_dir) {

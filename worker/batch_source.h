@@ -26,12 +26,19 @@ struct TableKeys {
   // The keys of shard s are those from shard_begin[s] to before shard_begin[s + 1]; empty: the keys
   // are in another order (worker/key_order.h).
   std::vector<uint32_t> shard_begin;
+  uint32_t want_slots = 0;      // slots of a row that are asked for: all of the table's, or none
+  std::vector<float> observed;  // [keys, slots of the table] by a training batch, NaN: nothing
 };
 
 struct PlannedBatch {
   models::Batch batch;
   std::vector<TableKeys> tables;  // ascending by table; only tables of features that occur
+  // Training: the newest event of the samples, as pushes carry it (proto/frame.h).
+  uint32_t event_time = 0;
 };
+
+// Seconds since 1970 as pushes carry them: what was before counts as its first second.
+uint32_t PushedTime(double seconds);
 
 // How a train stage is cut into steps.
 struct StagePlan {

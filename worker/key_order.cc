@@ -14,6 +14,7 @@ void ForEachLists(models::Batch* batch, const Visit& visit) {
   visit(&batch->items.title);
   visit(&batch->history.action);
   visit(&batch->history.query);
+  for (models::SlotColumn& slot : batch->slots) visit(&slot.rows);
 }
 
 // Orders the keys; `place[k]` is where key k has gone.
@@ -39,6 +40,14 @@ void OrderTable(const runtime::Route& route, TableKeys* table, UnclearedVector<i
   if (!table->counts.empty()) {
     const std::vector<float> counts = table->counts;
     for (size_t k = 0; k < n; ++k) table->counts[(*place)[k]] = counts[k];
+  }
+  if (!table->observed.empty()) {
+    const std::vector<float> observed = table->observed;
+    const size_t slots = observed.size() / n;
+    for (size_t k = 0; k < n; ++k) {
+      std::copy_n(&observed[k * slots], slots,
+                  &table->observed[static_cast<size_t>((*place)[k]) * slots]);
+    }
   }
   table->shard_begin = std::move(begin);
 }

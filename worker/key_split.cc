@@ -85,6 +85,20 @@ void GatherCounts(const KeySplit& split, size_t i, size_t shard, std::span<float
   for (const uint32_t row : split.rows(i, shard)) out[j++] = counts[row];
 }
 
+// What was observed of the keys, `slots` numbers each.
+void GatherObserved(const KeySplit& split, size_t i, size_t shard, size_t slots,
+                    std::span<float> out) {
+  const std::vector<float>& observed = split.table(i).observed;
+  if (split.in_order(i)) {
+    std::copy_n(observed.data() + split.first(i, shard) * slots, out.size(), out.data());
+    return;
+  }
+  size_t j = 0;
+  for (const uint32_t row : split.rows(i, shard)) {
+    std::copy_n(observed.data() + row * slots, slots, out.data() + slots * j++);
+  }
+}
+
 // In blocks of a constant size, which the compiler makes vector instructions of.
 void ScaleInto(const float* __restrict from, size_t n, float scale, float* __restrict to) {
   constexpr size_t kBlock = 16;
@@ -197,6 +211,9 @@ Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
     if (counts) {
       for (const float count : keys.counts) section.total += count;
     }
+    if (!keys.observed.empty() && header.type == FrameType::kPush) {
+      section.slots = static_cast<uint32_t>(keys.observed.size() / keys.keys.size());
+    }
     section.known_keys = form == KeyForm::kHash && rows > 0;
     if (section.known_keys) section.keys_hash = HashOf(split, i, shard);
     sections.push_back(section);
@@ -209,6 +226,7 @@ Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
     if (!sections[s].known_keys) GatherKeys(split, i, shard, parts.keys);
     GatherRows(split, i, shard, sources[i], scale, parts.values);
     if (sections[s].has_counts) GatherCounts(split, i, shard, parts.counts);
+    if (sections[s].slots > 0) GatherObserved(split, i, shard, sections[s].slots, parts.slots);
   }
   return std::move(builder).Finish();
 }
@@ -227,7 +245,8 @@ Bytes EncodePull(const FrameHeader& header, const KeySplit& split, size_t shard)
                         .dim = 0,
                         .want_popularity = split.table(i).want_popularity,
                         .has_counts = false,
-                        .total = 0});
+                        .total = 0,
+                        .want_slots = split.table(i).want_slots > 0});
     table_of_section.push_back(i);
   }
   FrameBuilder builder(header, sections);
@@ -254,7 +273,8 @@ Status DecodePull(const KeySplit& split, std::span<const runtime::Message> repli
       const bool fits =
           s < frame->sections().size() && frame->sections()[s].table == split.table(i).table &&
           frame->sections()[s].rows == rows && frame->sections()[s].dim == target.dim &&
-          (!wants || frame->sections()[s].counts.size() == rows);
+          (!wants || frame->sections()[s].counts.size() == rows) &&
+          frame->sections()[s].slots_dim == split.table(i).want_slots;
       if (!fits) {
         return Internal(who + " answered table " + std::to_string(split.table(i).table.value()) +
                         " with rows that do not fit the request; do all processes run the same "
@@ -262,6 +282,9 @@ Status DecodePull(const KeySplit& split, std::span<const runtime::Message> repli
       }
       const SectionView& section = frame->sections()[s++];
       ScatterRows(split, i, shard, section, target.values);
+      if (!target.slots.empty()) {
+        ScatterFloats(split, i, shard, section.slots, section.slots_dim, target.slots);
+      }
       if (!wants || target.popularity.empty()) continue;
       ScatterFloats(split, i, shard, section.counts, 1, target.popularity);
       if (target.total != nullptr) *target.total = section.total;

@@ -58,6 +58,7 @@ struct RowTarget {
   std::span<float> popularity;  // [rows], or empty when it was not asked for
   double* total = nullptr;      // of popularity; may be null
   uint32_t dim = 0;
+  std::span<float> slots = {};  // [rows, slots], or empty when they were not asked for
 };
 // Puts the answers of all shards (by shard) where they belong. Internal when an answer does not fit
 // its request.

@@ -50,6 +50,7 @@ Status PointwiseBatches::FindFeatures() {
     EMPORIUM_ASSIGN_OR_RETURN(const ColumnView view, dataset_.event_column(feature->column()));
     if (view.type != spec::FLOAT) {
       EMPORIUM_ASSIGN_OR_RETURN(FeatureKeys keys, FeatureKeys::Create(dataset_, job_, name));
+      EMPORIUM_RETURN_IF_ERROR(FindSlotInputs(*feature, keys.table()));
       features_.push_back(std::move(keys));
     } else if (view.floats.size() != static_cast<size_t>(dataset_.events())) {
       return InvalidArgument("feature \"" + name + "\": the time column is no dense input");
@@ -69,6 +70,24 @@ Status PointwiseBatches::FindFeatures() {
     keeps_popularity_.push_back(table.has_popularity());
   }
   no_table_.assign(keeps_popularity_.size(), false);
+  EMPORIUM_ASSIGN_OR_RETURN(slot_columns_, SlotColumns::Create(dataset_, job_));
+  return Status::Ok();
+}
+
+Status PointwiseBatches::FindSlotInputs(const spec::Feature& feature, TableId table) {
+  const spec::Table& spec = job_.table(table.value());
+  for (const spec::SlotInput& input : feature.slot_input()) {
+    uint32_t slot = 0;
+    while (slot < static_cast<uint32_t>(spec.slot_size()) &&
+           spec.slot(static_cast<int>(slot)).name() != input.slot()) {
+      ++slot;
+    }
+    if (slot == static_cast<uint32_t>(spec.slot_size())) {
+      return InvalidArgument("feature \"" + feature.name() + "\": table \"" + spec.name() +
+                             "\" has no slot \"" + input.slot() + "\"");
+    }
+    slot_inputs_.push_back({features_.size(), slot, input.log1p()});
+  }
   return Status::Ok();
 }
 
@@ -192,7 +211,15 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
   for (uint32_t i = 0; i < picked.size(); ++i) {
     rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
   }
-  return Build(rows, labels_[train.labels], true);
+  PlannedBatch planned = Build(rows, labels_[train.labels], true);
+  const std::span<const double> times = dataset_.event_time();
+  if (!times.empty()) {
+    for (const int64_t row : rows) {
+      const uint32_t time = PushedTime(times[static_cast<size_t>(row)]);
+      planned.event_time = std::max(planned.event_time, time);
+    }
+  }
+  return planned;
 }
 
 int64_t PointwiseBatches::EvalChunks(StageId stage, EvalSplit split) const {
@@ -234,14 +261,15 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
   for (const int64_t row : rows) {
     batch.label.push_back(labels[static_cast<size_t>(row)] != 0 ? 1.0f : 0.0f);
   }
-  batch.dense_width = static_cast<int32_t>(dense_.size());
-  batch.dense.resize(rows.size() * dense_.size());
+  const size_t width = dense_.size() + slot_inputs_.size();
+  batch.dense_width = static_cast<int32_t>(width);
+  batch.dense.resize(rows.size() * width);
   for (size_t d = 0; d < dense_.size(); ++d) {
     for (size_t i = 0; i < rows.size(); ++i) {
       if (i + kAhead < rows.size()) {
         __builtin_prefetch(&dense_[d][static_cast<size_t>(rows[i + kAhead])]);
       }
-      batch.dense[i * dense_.size() + d] = dense_[d][static_cast<size_t>(rows[i])];
+      batch.dense[i * width + d] = dense_[d][static_cast<size_t>(rows[i])];
     }
   }
   KeyPlan plan(training ? keeps_popularity_ : no_table_);
@@ -270,13 +298,31 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
     batch.fields.push_back(
         {batch.fields[f].feature, plan.Mirror(*linear_table_, batch.fields[f].rows)});
   }
+  SlotFeed feed(slot_columns_);
   if (training) {
     for (const models::FieldColumn& field : batch.fields) {
       plan.Sighted(field.rows);
+      feed.Observe(field.rows, rows);
     }
   }
   planned.tables = std::move(plan).Finish(no_table_);
+  if (training) {
+    feed.Finish(&planned.tables);
+  }
+  AddSlotInputs(&planned);
   return planned;
+}
+
+void PointwiseBatches::AddSlotInputs(PlannedBatch* planned) const {
+  auto column = static_cast<int32_t>(dense_.size());
+  for (const SlotInput& input : slot_inputs_) {
+    const models::RowLists& rows = planned->batch.fields[input.feature].rows;
+    planned->batch.slots.push_back({column++, rows, input.slot, input.log1p});
+    for (TableKeys& table : planned->tables) {
+      if (table.table != rows.table) continue;
+      table.want_slots = static_cast<uint32_t>(job_.table(rows.table.value()).slot_size());
+    }
+  }
 }
 
 }  // namespace emporium::worker

@@ -20,6 +20,7 @@
 #include "worker/batch_source.h"
 #include "worker/dataset.h"
 #include "worker/feature_keys.h"
+#include "worker/slot_feed.h"
 
 namespace emporium::worker {
 
@@ -50,6 +51,11 @@ class PointwiseBatches {
     Rows rows;
     size_t labels = 0;  // index into labels_
   };
+  struct SlotInput {
+    size_t feature = 0;  // index into features_
+    uint32_t slot = 0;
+    bool log1p = false;
+  };
   struct Evaluation {
     size_t labels = 0;
     std::vector<std::span<const int32_t>> slices;  // codes by event
@@ -57,6 +63,8 @@ class PointwiseBatches {
 
   PointwiseBatches(const Dataset& dataset, const spec::Job& job) : dataset_(dataset), job_(job) {}
   Status FindFeatures();
+  Status FindSlotInputs(const spec::Feature& feature, TableId table);
+  void AddSlotInputs(PlannedBatch* planned) const;
   Status SplitRows();
   void SplitUsers();
   Status AddTrain(int stage);
@@ -72,6 +80,8 @@ class PointwiseBatches {
   const spec::Job job_;
   std::vector<FeatureKeys> features_;
   std::vector<std::span<const float>> dense_;
+  std::vector<SlotInput> slot_inputs_;  // dense inputs behind dense_
+  SlotColumns slot_columns_;
   std::optional<TableId> linear_table_;
   std::vector<bool> keeps_popularity_;  // by table
   std::vector<bool> no_table_;

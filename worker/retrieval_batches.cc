@@ -81,10 +81,16 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
             RandomStream(seed_, Purpose::kNegatives, {stage.value(), step.value(), m.value()}),
             {},
             Interner(4096)};
+  const std::span<const double> times = columns_.dataset->event_time();
+  uint32_t newest = 0;
   std::vector<int32_t> first_events;
   for (uint32_t i = 0; i < picked.size(); ++i) {
     work.samples.push_back(picked.sample(i));
-    first_events.push_back(train.samples.events(work.samples.back()).front());
+    const std::span<const int32_t> events = train.samples.events(work.samples.back());
+    first_events.push_back(events.front());
+    if (!times.empty()) {
+      newest = std::max(newest, PushedTime(times[static_cast<size_t>(events.back())]));
+    }
   }
   FindPositives(&work);
   if (train.spec.has_ranking()) {
@@ -108,7 +114,9 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
   if (columns_.counters != nullptr) {
     LogCounts(&work, !train.spec.has_ranking());
   }
-  return std::move(work.assembler).Finish(true, train.wanted_popularity);
+  PlannedBatch planned = std::move(work.assembler).Finish(true, train.wanted_popularity);
+  planned.event_time = newest;
+  return planned;
 }
 
 void RetrievalBatches::FindPositives(Work* work) const {

@@ -1,8 +1,10 @@
 #include "worker/row_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/check.h"
+#include "proto/exact_math.h"
 
 namespace emporium::worker {
 
@@ -13,6 +15,7 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
   out->values.resize(n);
   out->popularity.resize(n);
   out->gradients.resize(n);
+  out->slots.resize(n);
   for (size_t i = 0; i < n; ++i) {
     const TableKeys& keys = tables[i];
     EMPORIUM_CHECK(keys.table.value() < dims.size(), "the batch names tables of the job");
@@ -21,6 +24,7 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
     out->values[i].resize(rows * dim);
     out->popularity[i].resize(keys.want_popularity ? rows : 0);
     out->gradients[i].resize(with_gradients ? rows * dim : 0);
+    out->slots[i].resize(rows * keys.want_slots);
     models::TableRows& set = out->rows[i];
     set.table = keys.table;
     set.rows = static_cast<int32_t>(rows);
@@ -35,9 +39,25 @@ std::vector<RowTarget> TargetsOf(RowBuffer* out) {
   std::vector<RowTarget> targets(out->rows.size());
   for (size_t i = 0; i < targets.size(); ++i) {
     targets[i] = {out->values[i], out->popularity[i], &out->rows[i].popularity_total,
-                  static_cast<uint32_t>(out->rows[i].dim)};
+                  static_cast<uint32_t>(out->rows[i].dim), out->slots[i]};
   }
   return targets;
+}
+
+void FillSlots(const RowBuffer& rows, models::Batch* batch) {
+  for (const models::SlotColumn& column : batch->slots) {
+    size_t t = 0;
+    while (rows.rows.at(t).table != column.rows.table) ++t;
+    const std::vector<float>& slots = rows.slots[t];
+    const size_t width = slots.size() / static_cast<size_t>(std::max(rows.rows[t].rows, 1));
+    for (size_t b = 0; b < column.rows.index.size(); ++b) {
+      const auto row = static_cast<size_t>(column.rows.index[b]);
+      const float value = slots[row * width + column.slot];
+      const double input = column.log1p ? NaturalLog(1 + std::max<double>(value, 0)) : value;
+      batch->dense[b * static_cast<size_t>(batch->dense_width) +
+                   static_cast<size_t>(column.column)] = static_cast<float>(input);
+    }
+  }
 }
 
 namespace {

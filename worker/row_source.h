@@ -23,6 +23,7 @@ struct RowBuffer {
   std::vector<std::vector<float>> values;  // by entry of rows
   std::vector<std::vector<float>> popularity;
   std::vector<std::vector<float>> gradients;
+  std::vector<std::vector<float>> slots;  // where they were asked for
 };
 
 // Sizes `out` for the rows of `tables` (memory that it has is used again) and points its RowSet to
@@ -31,6 +32,9 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
                  bool with_gradients, RowBuffer* out);
 // Where the rows of `out` are to be received.
 std::vector<RowTarget> TargetsOf(RowBuffer* out);
+
+// Writes the slots of `rows` into the columns of the batch that wait for them.
+void FillSlots(const RowBuffer& rows, models::Batch* batch);
 
 // May be called from one thread at a time.
 class RowSource {

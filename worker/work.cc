@@ -76,6 +76,7 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
   work->push.request_id = push_id;
   work->push.micro_batch = id.micro_batch;
   work->push.micro_batches = id.of;
+  work->push.event_time = work->planned.event_time;
   work->push.learning_rate_factor =
       LearningRateFactor(train_.learning_rate(), id.step, assignment_.stage_steps);
 }
@@ -91,7 +92,9 @@ Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies
   const std::vector<RowTarget> dense = TargetsOf(&work->dense);
   targets.insert(targets.end(), dense.begin(), dense.end());
   targets.resize(work->split.tables());  // what is absent receives nothing
-  return DecodePull(work->split, replies, targets);
+  EMPORIUM_RETURN_IF_ERROR(DecodePull(work->split, replies, targets));
+  FillSlots(work->rows, &work->planned.batch);
+  return Status::Ok();
 }
 
 Bytes WorkPlanner::PullFrame(const Work& work, size_t shard) const {

@@ -37,6 +37,7 @@ void ParseFields(const spec::Job& job, DeepFmOptions& options, Complaints& compl
                          std::to_string(found->dim()) + ", table '" + first->name() + "' has " +
                          std::to_string(first->dim()) + "; the fields need one width");
     }
+    options.dense_width += found->feature->slot_input_size();
     options.fields.push_back({name, PoolKindOf(found->feature->pooling())});
   }
   if (first != nullptr) options.dim = static_cast<int32_t>(first->dim());

@@ -6,6 +6,8 @@
 #include <limits>
 #include <random>
 
+#include "proto/exact_math.h"
+
 namespace emporium::ps {
 namespace {
 

@@ -9,9 +9,9 @@
 #include <random>
 #include <vector>
 
+#include "proto/exact_math.h"
 #include "ps/admission.h"
 #include "ps/expiry.h"
-#include "ps/log_space.h"
 #include "ps/popularity_stats.h"
 #include "ps/row_slots.h"
 #include "runtime/route.h"
@@ -183,11 +183,11 @@ class SlotRow {
 };
 
 TEST(RowSlotsTest, EachRuleDoesWhatItSays) {
-  const RowSlots slots({{SlotUpdate::kSet, false, 0, 9},
-                        {SlotUpdate::kAdd, true, 0, 0},
-                        {SlotUpdate::kMax, false, 0, -4},
-                        {SlotUpdate::kEma, false, 0.25f, 7},
-                        {SlotUpdate::kLogEma, false, 0, -1}},
+  const RowSlots slots({{spec::Slot::SET, false, 0, 9},
+                        {spec::Slot::ADD, true, 0, 0},
+                        {spec::Slot::MAX, false, 0, -4},
+                        {spec::Slot::EMA, false, 0.25f, 7},
+                        {spec::Slot::LOG_EMA, false, 0, -1}},
                        true);
   EXPECT_EQ(slots.words(), 1u + 3u + 4u);
   SlotRow row(slots);

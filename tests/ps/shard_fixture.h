@@ -60,6 +60,8 @@ struct Columns {
   std::vector<float> values;
   std::vector<float> counts;
   double total = 0;
+  std::vector<float> slots = {};  // [keys, slots] of a Push
+  bool want_slots = false;        // of a Pull
 };
 // index: table
 using Payload = std::vector<Columns>;
@@ -113,12 +115,16 @@ inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool know
     section.keys = static_cast<uint32_t>(columns.keys.size());
     if (pull) {
       section.want_popularity = t == 0;
+      section.want_slots = columns.want_slots;
     } else {
       section.dim = columns.keys.empty()
                         ? 0
                         : static_cast<uint32_t>(columns.values.size() / columns.keys.size());
       section.has_counts = !columns.counts.empty();
       section.total = columns.total;
+      if (!columns.slots.empty()) {
+        section.slots = static_cast<uint32_t>(columns.slots.size() / columns.keys.size());
+      }
       section.known_keys = known && !columns.keys.empty();
       if (section.known_keys) section.keys_hash = HashOfKeys(columns.keys);
     }
@@ -133,6 +139,7 @@ inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool know
     if (pull) continue;
     std::copy(payload[t].values.begin(), payload[t].values.end(), parts.values.begin());
     std::copy(payload[t].counts.begin(), payload[t].counts.end(), parts.counts.begin());
+    std::copy(payload[t].slots.begin(), payload[t].slots.end(), parts.slots.begin());
   }
   return std::move(builder).Finish();
 }
@@ -141,7 +148,7 @@ class Cluster {
  public:
   explicit Cluster(uint32_t shards, std::vector<TableSettings> tables = TwoTables(),
                    uint64_t max_staged_bytes = limits::kMaxStagedBytesPerShard,
-                   uint32_t max_parked_pulls = 100)
+                   uint32_t max_parked_pulls = 100, uint64_t memory_bytes = 0)
       : owner_(runtime::EvenAssignment(kPartitions, shards)) {
     for (uint32_t s = 0; s < shards; ++s) {
       Shard::Config config;
@@ -154,6 +161,7 @@ class Cluster {
       config.tables = tables;
       config.max_staged_bytes = max_staged_bytes;
       config.max_parked_pulls = max_parked_pulls;
+      config.memory_bytes = memory_bytes;
       shards_.push_back(std::make_unique<Shard>(std::move(config)));
     }
   }
@@ -167,6 +175,8 @@ class Cluster {
     for (size_t t = 0; t < whole.size(); ++t) {
       const Columns& in = whole[t];
       part[t].total = in.total;
+      part[t].want_slots = in.want_slots;
+      const size_t slots = in.keys.empty() ? 0 : in.slots.size() / in.keys.size();
       const size_t dim = in.keys.empty() ? 0 : in.values.size() / in.keys.size();
       for (size_t i = 0; i < in.keys.size(); ++i) {
         if (owner_[runtime::PartitionOf(in.keys[i], kPartitions).value()].value() != s) continue;
@@ -174,6 +184,8 @@ class Cluster {
         part[t].values.insert(part[t].values.end(), in.values.begin() + i * dim,
                               in.values.begin() + (i + 1) * dim);
         if (!in.counts.empty()) part[t].counts.push_back(in.counts[i]);
+        part[t].slots.insert(part[t].slots.end(), in.slots.begin() + i * slots,
+                             in.slots.begin() + (i + 1) * slots);
       }
     }
     return part;

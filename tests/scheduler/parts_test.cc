@@ -70,6 +70,25 @@ TEST(TrainPlan, SpansEndAtCheckpointsAndValidations) {
   EXPECT_EQ(checkpoints, (std::vector<uint64_t>{7, 14, 20}));
 }
 
+// No worker may ask for the version before one at which rows expire.
+TEST(TrainPlan, SpansEndWhereRowsExpire) {
+  spec::Job job;
+  job.add_table()->mutable_expiry()->set_every_steps(6);
+  job.add_table();
+  job.add_table()->mutable_expiry()->set_every_steps(4);
+  EXPECT_EQ(ExpiryPeriods(job), (std::vector<uint64_t>{6, 4}));
+  auto plan = TrainPlan::Make(StageOf("micro_batch_size: 10 micro_batches_per_step: 1"), 145, 9,
+                              ExpiryPeriods(job));
+  ASSERT_TRUE(plan.ok());
+  std::vector<uint64_t> ends;
+  TrainCursor cursor;
+  for (TrainWork work = plan->Next(cursor); work.kind == Kind::kSpan; work = plan->Next(cursor)) {
+    cursor.step = work.until;
+    ends.push_back(work.until);
+  }
+  EXPECT_EQ(ends, (std::vector<uint64_t>{4, 6, 8, 9, 12, 15}));
+}
+
 TEST(TrainPlan, StopsEarlyAfterMoreThanPatience) {
   auto plan = TrainPlan::Make(
       StageOf("epochs: 90 validate_every_epochs: 1 early_stop { metric: 'logloss' patience: 2 }"),

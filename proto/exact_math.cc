@@ -1,15 +1,26 @@
-#include "ps/log_space.h"
+#include "proto/exact_math.h"
 
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <utility>
 
-#include "ps/popularity.h"
-
-namespace emporium::ps {
+namespace emporium {
 namespace {
 
 constexpr double kLn2 = 0.693147180559945309417;
+
+// Taylor coefficients of e^r: 1 / k!. Fourteen leave nothing above 1e-17 for |r| <= ln(2) / 2.
+constexpr auto kExp = [] {
+  std::array<double, 14> c{};
+  double factorial = 1;
+  for (size_t k = 0; k < c.size(); ++k) {
+    if (k > 0) factorial *= static_cast<double>(k);
+    c[k] = 1 / factorial;
+  }
+  return c;
+}();
 
 // 2 artanh(s) = ln((1 + s) / (1 - s)). Eighteen terms leave nothing above 1e-17 for |s| <= 1/3.
 double TwiceArtanh(double s) {
@@ -20,6 +31,15 @@ double TwiceArtanh(double s) {
 }
 
 }  // namespace
+
+double HalfToThe(double x) {
+  if (x >= 1100) return 0;  // below the smallest double
+  const double whole = std::floor(x + 0.5);
+  const double r = (whole - x) * kLn2;
+  double series = 0;
+  for (size_t k = kExp.size(); k-- > 0;) series = series * r + kExp[k];
+  return std::ldexp(series, -static_cast<int>(whole));
+}
 
 double NaturalLog(double x) {
   if (x == 0) return -std::numeric_limits<double>::infinity();
@@ -39,4 +59,4 @@ double LogAddExp(double a, double b) {
   return a + TwiceArtanh(ratio / (2 + ratio));     // ln(1 + r)
 }
 
-}  // namespace emporium::ps
+}  // namespace emporium

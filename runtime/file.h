@@ -22,8 +22,8 @@ Status FsyncDir(const std::string& path);
 Status RenameDurably(const std::string& from, const std::string& to);
 
 // Puts the finished directory `from` under the name `to` and syncs that name. What had the name
-// before is removed; until the new one has it, in one moment, nobody sees it gone. (On a file system
-// that cannot exchange two names there is a short moment without either.)
+// before is removed; until the new one has it, in one moment, nobody sees it gone. (On a file
+// system that cannot exchange two names there is a short moment without either.)
 Status ReplaceDirDurably(const std::string& from, const std::string& to);
 // A directory with all that it holds; Ok when there is none.
 Status RemoveDir(const std::string& path);

@@ -19,9 +19,7 @@ Bytes Pattern(size_t size, uint8_t salt) {
   return bytes;
 }
 
-Bytes Copy(const Message& message) {
-  return {message.bytes().begin(), message.bytes().end()};
-}
+Bytes Copy(const Message& message) { return {message.bytes().begin(), message.bytes().end()}; }
 
 int PortOf(const std::string& endpoint) {
   return std::stoi(endpoint.substr(endpoint.rfind(':') + 1));

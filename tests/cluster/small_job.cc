@@ -15,11 +15,14 @@ table {
   name: "item" dim: 16
   optimizer { adamw { learning_rate: 0.003 } }
   initializer { normal { stddev: 0.1 } }
-  popularity { half_life_steps: 100 }
+  popularity { half_life_days: 20 bytes: 1 }
+  expiry { every_steps: 9 untouched_steps: 20 }
 }
 table {
   name: "word" dim: 16
   optimizer { rowwise_adagrad { learning_rate: 0.05 } }
+  popularity { half_life_steps: 50 bytes: 2 }
+  admission { sightings: 3 sketch_mib: 1 }
 }
 data {
   events {

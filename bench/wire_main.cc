@@ -72,6 +72,7 @@ struct Kind {
   size_t answer_bytes = 0;               // of the last one
   std::vector<double> rows_per_second;   // by burst
   std::vector<double> bytes_per_second;  // both ways
+  std::vector<double> cpu_ms;            // of the whole process, by burst, for 8192 rows
   std::vector<double> clean;             // rows_per_second of the bursts that count
   std::vector<double> latency_ms;        // by request, with depth 1
 };
@@ -108,6 +109,7 @@ void Burst(runtime::ClientSocket& socket, Kind* kind) {
   const double foreign = (MachineSeconds() - machine_before - (CpuSeconds() - own_before)) / passed;
   kind->rows_per_second.push_back(static_cast<double>(done * kBatch) / passed);
   kind->bytes_per_second.push_back(static_cast<double>(bytes) / passed);
+  kind->cpu_ms.push_back((CpuSeconds() - own_before) * 1e3 / static_cast<double>(done));
   if (foreign > kForeign) return;
   kind->clean.push_back(kind->rows_per_second.back());
   kind->latency_ms.insert(kind->latency_ms.end(), latency.begin(), latency.end());
@@ -276,10 +278,12 @@ Kind RawKind(const char* name, size_t request_bytes, size_t answer_bytes, size_t
 
 void Print(const Kind& kind) {
   const std::vector<double>& rates = kind.clean.size() >= 5 ? kind.clean : kind.rows_per_second;
-  std::printf("%-24s %7.2f M rows/s (%.2f - %.2f), %6.0f MB/s, %zu of %zu bursts undisturbed\n",
-              kind.name, MedianOf(rates) / 1e6, MedianOf(rates, 0) / 1e6, MedianOf(rates, 1) / 1e6,
-              MedianOf(kind.bytes_per_second) / 1e6, kind.clean.size(),
-              kind.rows_per_second.size());
+  std::printf(
+      "%-24s %7.2f M rows/s (%.2f - %.2f), %6.0f MB/s, %.2f core-ms each, %zu of %zu "
+      "bursts undisturbed\n",
+      kind.name, MedianOf(rates) / 1e6, MedianOf(rates, 0) / 1e6, MedianOf(rates, 1) / 1e6,
+      MedianOf(kind.bytes_per_second) / 1e6, MedianOf(kind.cpu_ms), kind.clean.size(),
+      kind.rows_per_second.size());
 }
 
 // The ratio of each burst to that of the same round of the other kind.
@@ -358,6 +362,7 @@ int Run() {
       if (i >= 0) continue;
       kind->rows_per_second.clear();  // the first round warms up
       kind->bytes_per_second.clear();
+      kind->cpu_ms.clear();
       kind->clean.clear();
       kind->latency_ms.clear();
     }

@@ -29,6 +29,9 @@ struct Lists {
   const int32_t* begin = nullptr;
   const int32_t* end = nullptr;
   PoolKind pool = PoolKind::kSum;
+  // How many lists there are, where it is known: so that the rows of those after the ones that a
+  // call is for can be fetched ahead.
+  int32_t count = 0;
 };
 
 // One event of a history, for AgePool.

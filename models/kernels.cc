@@ -47,12 +47,12 @@ float Dot(const float* __restrict a, const float* __restrict b, int32_t n) {
   return sum;
 }
 
-// Asks for the row that a list of single rows names a little later; the first lines are enough for
-// the processor to fetch the rest.
+// Asks for the row that a list of single rows names a little later, in this call or the next one of
+// the same lists; the first lines are enough for the processor to fetch the rest.
 template <bool kWrite>
 void FetchAhead(const float* rows, int32_t dim, const Lists& lists, int32_t i, int32_t to) {
-  constexpr int32_t kAhead = 8;
-  if (lists.index == nullptr || i + kAhead >= to) return;
+  constexpr int32_t kAhead = 12;
+  if (lists.index == nullptr || i + kAhead >= std::max(to, lists.count)) return;
   const int32_t row = lists.index[i + kAhead];
   if (row >= 0) __builtin_prefetch(rows + static_cast<int64_t>(row) * dim, kWrite ? 1 : 0);
 }

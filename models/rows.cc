@@ -145,6 +145,7 @@ Lists ListsOf(const RowLists& lists, PoolKind pool) {
   Lists result;
   result.index = lists.index.data();
   result.pool = pool;
+  result.count = lists.lists();
   bool single = lists.index.size() + 1 == lists.offset.size();
   for (size_t i = 0; single && i < lists.offset.size(); ++i) {
     single = lists.offset[i] == static_cast<int32_t>(i);
@@ -159,6 +160,7 @@ Lists ListsOf(const RowLists& lists, PoolKind pool) {
 Lists ListsOf(std::span<const int32_t> index) {
   Lists result;
   result.index = index.data();
+  result.count = static_cast<int32_t>(index.size());
   return result;
 }
 

@@ -4,20 +4,28 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <utility>
 #include <vector>
 
 namespace emporium {
 
-// std::allocator, except that an element made without a value is left as the memory was.
+// An element made without a value is left as the memory was. Blocks start on a cache line, so that
+// rows of whole lines lie in no more of them than they must.
 template <class T>
-struct UnclearedAllocator : std::allocator<T> {
+struct UnclearedAllocator {
+  using value_type = T;
+  static constexpr auto kAlign = static_cast<std::align_val_t>(64);
+
+  UnclearedAllocator() = default;
   template <class U>
-  struct rebind {
-    using other = UnclearedAllocator<U>;
-  };
+  UnclearedAllocator(const UnclearedAllocator<U>&) {}  // NOLINT: allocators convert
+
+  T* allocate(size_t n) {
+    static_assert(alignof(T) <= static_cast<size_t>(kAlign));
+    return static_cast<T*>(::operator new(n * sizeof(T), kAlign));
+  }
+  void deallocate(T* at, size_t n) { ::operator delete(at, n * sizeof(T), kAlign); }
   template <class U>
   void construct(U* at) noexcept {
     ::new (static_cast<void*>(at)) U;
@@ -26,6 +34,7 @@ struct UnclearedAllocator : std::allocator<T> {
   void construct(U* at, Args&&... args) {
     ::new (static_cast<void*>(at)) U(std::forward<Args>(args)...);
   }
+  friend bool operator==(const UnclearedAllocator&, const UnclearedAllocator&) { return true; }
 };
 
 template <class T>

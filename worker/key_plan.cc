@@ -9,7 +9,7 @@
 namespace emporium::worker {
 namespace {
 
-constexpr size_t kAhead = 16;  // values whose slots are fetched before they are needed
+constexpr size_t kAhead = 8;  // values whose numbers are fetched before they are needed
 
 }  // namespace
 
@@ -18,6 +18,7 @@ void Interner::Expect(size_t values) {
   if (slots <= slots_.size()) {
     return;
   }
+  values_.reserve(values);
   slots_.assign(slots, -1);
   mask_ = slots - 1;
   shift_ = 64 - std::countr_zero(slots);
@@ -32,8 +33,15 @@ void Interner::Expect(size_t values) {
 
 void Interner::IndexAll(std::span<const uint64_t> values, int32_t* indices) {
   for (size_t i = 0; i < values.size(); ++i) {
+    if (i + 2 * kAhead < values.size()) {
+      __builtin_prefetch(&slots_[Home(values[i + 2 * kAhead])]);
+    }
+    // What the slot leads to, which is usually the value itself.
     if (i + kAhead < values.size()) {
-      __builtin_prefetch(&slots_[Home(values[i + kAhead])]);
+      const int32_t number = slots_[Home(values[i + kAhead])];
+      if (number >= 0) {
+        __builtin_prefetch(&values_[static_cast<size_t>(number)]);
+      }
     }
     indices[i] = Index(values[i]);
   }

@@ -6,6 +6,7 @@
 
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "runtime/priority.h"
 
 namespace emporium::worker {
 namespace {
@@ -98,6 +99,8 @@ bool Pipeline::RoomToRead() const {
 }
 
 void Pipeline::ReaderLoop() {
+  // Batches are read ahead of need: best while lanes wait for rows, not while they compute.
+  runtime::GiveWay();
   TimeByPart time;
   while (true) {
     Item* item = nullptr;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/model.h"
+#include "proto/bytes.h"
 #include "proto/ids.h"
 #include "proto/status.h"
 #include "worker/batch_source.h"
@@ -19,10 +20,11 @@ namespace emporium::worker {
 
 // A RowSet with the memory that it points to.
 struct RowBuffer {
-  models::RowSet rows;                     // in the order of the TableKeys that were asked for
-  std::vector<std::vector<float>> values;  // by entry of rows
-  std::vector<std::vector<float>> popularity;
-  std::vector<std::vector<float>> gradients;
+  models::RowSet rows;  // in the order of the TableKeys that were asked for
+  // By entry of rows; rows of whole cache lines start on one.
+  std::vector<UnclearedVector<float>> values;
+  std::vector<UnclearedVector<float>> popularity;
+  std::vector<UnclearedVector<float>> gradients;
   std::vector<std::vector<float>> slots;  // where they were asked for
 };
 

@@ -234,7 +234,7 @@ class FakeRows : public RowSource {
   Status Fetch(const std::vector<TableKeys>& tables, RowBuffer* out) override {
     *out = {};
     for (const TableKeys& t : tables) {
-      std::vector<float>& values = out->values.emplace_back();
+      UnclearedVector<float>& values = out->values.emplace_back();
       for (const uint64_t key : t.keys) {
         const std::vector<float> row = Row(key);
         values.insert(values.end(), row.begin(), row.end());

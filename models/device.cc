@@ -70,7 +70,7 @@ class CpuDevice final : public Device {
   RowKernels& kernels() override { return kernels_; }
 
  private:
-  const Place place_;
+  const Place place_{};
   CpuKernels kernels_;
 };
 

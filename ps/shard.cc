@@ -270,6 +270,7 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
   Status staged = CheckMemory(push);
   if (staged.ok()) staged = barrier_.Stage(std::move(push)).status();
   if (!staged.ok()) {
+    // Stage moves only what it stages: NOLINTNEXTLINE(bugprone-use-after-move)
     if (push.pull.has_value()) memory_.Remember(header.micro_batch, *std::move(push.pull));
     return staged;
   }

@@ -72,6 +72,6 @@ class DenseReduce {
 
 // gpus[r] is rank r's GPU; no two alike. Only where the CUDA toolkit and NCCL are
 // (EMPORIUM_HAVE_CUDA).
-Result<std::unique_ptr<DenseReduce>> MakeNcclReduce(std::vector<uint32_t> gpus);
+Result<std::unique_ptr<DenseReduce>> MakeNcclReduce(const std::vector<uint32_t>& gpus);
 
 }  // namespace emporium::worker

@@ -204,7 +204,7 @@ class NcclReduce final : public DenseReduce {
 
 }  // namespace
 
-Result<std::unique_ptr<DenseReduce>> MakeNcclReduce(std::vector<uint32_t> gpus) {
+Result<std::unique_ptr<DenseReduce>> MakeNcclReduce(const std::vector<uint32_t>& gpus) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     return FailedPrecondition(std::string("reducing gradients: no GPU can be used here: ") +

@@ -25,7 +25,7 @@ struct UnclearedAllocator {
     static_assert(alignof(T) <= static_cast<size_t>(kAlign));
     return static_cast<T*>(::operator new(n * sizeof(T), kAlign));
   }
-  void deallocate(T* at, size_t n) { ::operator delete(at, n * sizeof(T), kAlign); }
+  void deallocate(T* at, size_t) { ::operator delete(at, kAlign); }
   template <class U>
   void construct(U* at) noexcept {
     ::new (static_cast<void*>(at)) U;

@@ -1,14 +1,17 @@
 // What growing costs: the time of batches of 8192 keys that are all new, and memory a row.
 //
-// usage: bench_table_growth [--dim N] [--from N] [--to N] [--small-pages]
+// usage: bench_table_growth [--dim N] [--from N] [--to N] [--small-pages] [--alone]
 //   Times are CPU time of the thread that owns the table, so that other programs do not show; page
-//   faults do.
+//   faults do, those that another thread has taken over do not. --alone: none does
+//   (ps/page_ahead.h).
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +41,9 @@ void Print(const char* what, std::vector<double> seconds) {
               seconds.back() / median);
 }
 
-int Main(uint32_t dim, uint64_t from, uint64_t to) {
+double ProcessCpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {
   ps::TableSettings settings;
   settings.name = "bench";
   settings.dim = dim;
@@ -48,7 +53,9 @@ int Main(uint32_t dim, uint64_t from, uint64_t to) {
   std::vector<PartitionId> partitions;
   for (uint32_t p = 0; p < kPartitions; ++p) partitions.emplace_back(static_cast<uint16_t>(p));
   const double before = ResidentBytes();
-  ps::Table table(settings, kPartitions, partitions);
+  std::optional<ps::PageAhead> page_ahead;
+  if (!alone) page_ahead.emplace();
+  ps::Table table(settings, kPartitions, partitions, alone ? nullptr : &*page_ahead);
   std::vector<uint64_t> keys(kBatch);
   std::vector<ps::Slot> slots(kBatch);
   std::vector<double> all;
@@ -69,6 +76,9 @@ int Main(uint32_t dim, uint64_t from, uint64_t to) {
     mark *= 2;
   }
   Print("all", all);
+  std::printf("CPU time of this thread %.1f s, of all %.1f s\n", ThreadCpuSeconds(),
+              ProcessCpuSeconds());
+  if (!alone) page_ahead->WaitUntilIdle();
   const double rows = static_cast<double>(table.rows());
   const double columns = (dim + 1) * sizeof(float);
   const double overhead = (ResidentBytes() - before) / rows - columns;
@@ -89,6 +99,7 @@ int main(int argc, char** argv) {
   uint32_t dim = 16;
   uint64_t from = 1'000'000;
   uint64_t to = 20'000'000;
+  bool alone = false;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     const bool more = i + 1 < argc;
@@ -98,6 +109,8 @@ int main(int argc, char** argv) {
       from = std::stoull(argv[++i]);
     } else if (flag == "--to" && more) {
       to = std::stoull(argv[++i]);
+    } else if (flag == "--alone") {
+      alone = true;
     } else if (flag == "--small-pages") {
       prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     } else {
@@ -105,5 +118,5 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  return emporium::bench::Main(dim, from, to);
+  return emporium::bench::Main(dim, from, to, alone);
 }

@@ -15,6 +15,8 @@ size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 // Free pages that are kept: this share of the bytes in use, and a few more.
 constexpr size_t kKeptShare = 16;
 constexpr size_t kKeptBytes = 2 * Arena::kHugePage;
+// Pages that are asked for ahead: at most this share, and a few more.
+constexpr size_t kAheadShare = 32;
 
 }  // namespace
 
@@ -31,8 +33,8 @@ std::byte* Arena::Allocate(size_t bytes) {
   const size_t rest = hole->second - bytes;
   RemoveHole(hole);
   if (rest > 0) AddHole(begin + bytes, rest);
-  Touch(begin, bytes);
   used_ += bytes;
+  if (Touch(begin, bytes) && page_ahead_ != nullptr) AskAhead();
   return begin;
 }
 
@@ -59,17 +61,23 @@ void Arena::Free(std::byte* block, size_t bytes) {
     RemoveHole(next);
   }
   AddHole(begin, static_cast<size_t>(end - begin));
-  if (resident_ - used_ > used_ / kKeptShare + kKeptBytes) {
+  if (resident_ - ahead() - used_ > used_ / kKeptShare + kKeptBytes) {
     Return(begin, static_cast<size_t>(end - begin));
   }
+  DropAhead();
 }
 
 void Arena::Clear() {
-  for (const Extent& extent : extents_) munmap(extent.begin, extent.bytes);
+  for (const Extent& extent : extents_) {
+    if (page_ahead_ != nullptr) page_ahead_->Cancel(extent.begin, extent.bytes);
+    munmap(extent.begin, extent.bytes);
+  }
   extents_.clear();
   holes_.clear();
   by_size_.clear();
   next_extent_ = kHugePage;
+  ahead_.clear();
+  wanted_ahead_ = kFirstAhead;
   used_ = 0;
   resident_ = 0;
 }
@@ -118,14 +126,22 @@ void Arena::RemoveHole(Holes::iterator hole) {
   holes_.erase(hole);
 }
 
-void Arena::Touch(std::byte* begin, size_t bytes) {
+bool Arena::Touch(std::byte* begin, size_t bytes) {
   Extent& extent = ExtentOf(begin);
   const auto offset = static_cast<size_t>(begin - extent.begin);
+  bool took = false;
   for (size_t p = offset / extent.page; p * extent.page < offset + bytes; ++p) {
-    if (extent.touched[p]) continue;
-    extent.touched[p] = true;
-    resident_ += extent.page;
+    if (!extent.touched[p]) {
+      extent.touched[p] = true;
+      resident_ += extent.page;
+      took = true;
+    } else if (!ahead_.empty() && ahead_.erase(extent.begin + p * extent.page) > 0) {
+      took = true;
+      const bool late = page_ahead_->IsPending(extent.begin + p * extent.page);
+      if (late) wanted_ahead_ = std::min(2 * wanted_ahead_, kMostAhead);
+    }
   }
+  return took;
 }
 
 void Arena::Return(std::byte* begin, size_t bytes) {
@@ -134,10 +150,54 @@ void Arena::Return(std::byte* begin, size_t bytes) {
   const size_t first = RoundUp(offset, extent.page) / extent.page;
   const size_t end = (offset + bytes) / extent.page;
   for (size_t p = first; p < end; ++p) {
-    if (!extent.touched[p]) continue;
-    madvise(extent.begin + p * extent.page, extent.page, MADV_DONTNEED);
+    std::byte* const page = extent.begin + p * extent.page;
+    if (!extent.touched[p] || ahead_.count(page) > 0) continue;
+    // It may have been used before it had come.
+    if (page_ahead_ != nullptr) page_ahead_->Cancel(page, extent.page);
+    madvise(page, extent.page, MADV_DONTNEED);
     extent.touched[p] = false;
     resident_ -= extent.page;
+  }
+}
+
+size_t Arena::MostAhead(uint64_t used) {
+  if (used < kLeastUsed) return 0;
+  return std::min<size_t>(kFirstAhead + used / kAheadShare / kHugePage, kMostAhead);
+}
+
+void Arena::AskAhead() {
+  const size_t wanted = std::min(wanted_ahead_, MostAhead(used_));
+  if (ahead_.size() >= wanted || AskInHoles(wanted)) return;
+  AddExtent(kHugePage);
+  AskInHoles(wanted);
+}
+
+bool Arena::AskInHoles(size_t wanted) {
+  // In the order in which Allocate will use them. A page that nothing lies in is part of one hole.
+  for (auto hole = by_size_.lower_bound({kHugePage, nullptr}); hole != by_size_.end(); ++hole) {
+    Extent& extent = ExtentOf(hole->second);
+    if (extent.page != kHugePage) continue;
+    const auto offset = static_cast<size_t>(hole->second - extent.begin);
+    const size_t end = (offset + hole->first) / kHugePage;
+    for (size_t p = RoundUp(offset, kHugePage) / kHugePage; p < end; ++p) {
+      if (extent.touched[p]) continue;
+      std::byte* const page = extent.begin + p * kHugePage;
+      if (!page_ahead_->Populate(page, kHugePage)) return true;  // busy: another time
+      extent.touched[p] = true;
+      resident_ += kHugePage;
+      ahead_.insert(page);
+      if (ahead_.size() >= wanted) return true;
+    }
+  }
+  return false;
+}
+
+void Arena::DropAhead() {
+  // As many as twice the need allows, so that little changes do not drop what is asked for again.
+  while (!ahead_.empty() && ahead_.size() > MostAhead(2 * used_)) {
+    std::byte* const page = *std::prev(ahead_.end());
+    ahead_.erase(page);
+    Return(page, kHugePage);
   }
 }
 

@@ -8,6 +8,10 @@
 //  3. Free space next to free space is one hole; the smallest hole that fits is used first.
 //  4. Pages without a block go back to the kernel once free pages are more than a fixed share of
 //     those in use (which keeps growth from giving back what it takes again at once).
+//  5. With a PageAhead, the huge pages that blocks will take next are asked for ahead of need: four
+//     at first, twice as many each time that one was needed before it had come. None while less
+//     than kLeastUsed is in use; else at most 8 MiB + 1/32 of what is in use, and 16 MiB. They
+//     count as resident from the time they are asked for.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +21,18 @@
 #include <utility>
 #include <vector>
 
+#include "ps/page_ahead.h"
+
 namespace emporium::ps {
 
 class Arena {
  public:
   static constexpr size_t kLine = 64;
   static constexpr size_t kHugePage = size_t{2} << 20;
+  static constexpr size_t kLeastUsed = size_t{16} << 20;
 
-  Arena() = default;
+  // Null: no page is asked for ahead. Else it outlives the arena.
+  explicit Arena(PageAhead* page_ahead = nullptr) : page_ahead_(page_ahead) {}
   ~Arena() { Clear(); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -38,10 +46,13 @@ class Arena {
 
   uint64_t used() const { return used_; }          // bytes of blocks
   uint64_t resident() const { return resident_; }  // bytes of pages that the kernel has given
+  uint64_t ahead() const { return ahead_.size() * kHugePage; }  // of these, ahead of need
 
  private:
   static constexpr size_t kSmallPage = 4096;
   static constexpr size_t kLargestExtent = size_t{256} << 20;
+  static constexpr size_t kFirstAhead = 4;  // pages
+  static constexpr size_t kMostAhead = 8;
 
   struct Extent {
     std::byte* begin = nullptr;
@@ -55,14 +66,26 @@ class Arena {
   Extent& ExtentOf(std::byte* address);
   void AddHole(std::byte* begin, size_t bytes);
   void RemoveHole(Holes::iterator hole);
-  void Touch(std::byte* begin, size_t bytes);
+  // Whether it took pages that were not in use.
+  bool Touch(std::byte* begin, size_t bytes);
   // Gives the whole pages of a hole back to the kernel.
   void Return(std::byte* begin, size_t bytes);
+  // The most pages that may be ahead when so much is in use.
+  static size_t MostAhead(uint64_t used);
+  // Asks for pages until as many are ahead as are wanted.
+  void AskAhead();
+  // The same as far as there are holes; false when there are too few.
+  bool AskInHoles(size_t wanted);
+  // Gives back the pages that are ahead of far more need than there is.
+  void DropAhead();
 
+  PageAhead* const page_ahead_;
   std::vector<Extent> extents_;  // by address
   size_t next_extent_ = kHugePage;
   Holes holes_;                                      // by address
   std::set<std::pair<size_t, std::byte*>> by_size_;  // the same holes
+  std::set<std::byte*> ahead_;                       // pages in holes that have been asked for
+  size_t wanted_ahead_ = kFirstAhead;
   uint64_t used_ = 0;
   uint64_t resident_ = 0;
 };

@@ -65,8 +65,8 @@ IndexFind* BestIndexFind() {
 }
 
 Index::Index(uint32_t partitions, const std::vector<PartitionId>& owned, uint64_t seed,
-             IndexFind* find)
-    : find_(find) {
+             IndexFind* find, PageAhead* page_ahead)
+    : find_(find), arena_(page_ahead) {
   EMPORIUM_CHECK(std::has_single_bit(partitions), "a power of two");
   partition_bits_ = static_cast<uint32_t>(std::countr_zero(partitions));
   bin_bits_ = std::max(partition_bits_, kLeastBinBits);

@@ -48,8 +48,9 @@ class Index {
     Slot slot = kNoSlot;
   };
 
-  // For the keys of some of `partitions` (a power of two) partitions.
-  Index(uint32_t partitions, const std::vector<PartitionId>& owned, uint64_t seed, IndexFind* find);
+  // For the keys of some of `partitions` (a power of two) partitions. `page_ahead` as an arena's.
+  Index(uint32_t partitions, const std::vector<PartitionId>& owned, uint64_t seed, IndexFind* find,
+        PageAhead* page_ahead = nullptr);
 
   // Bins of all owned partitions, numbered from 0, and the bits of a slot that name a row in one.
   uint32_t bins() const { return static_cast<uint32_t>(bin_of_.size()); }

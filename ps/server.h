@@ -20,6 +20,7 @@
 #include "proto/Scheduler.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "ps/page_ahead.h"
 #include "ps/shard_thread.h"
 #include "runtime/queue.h"
 #include "runtime/route.h"
@@ -89,6 +90,7 @@ class Server {
   Status OnEveryShard(const Work& work);
 
   const ServerConfig config_;
+  PageAhead page_ahead_;  // of all shards
   std::vector<std::unique_ptr<ShardThread>> shards_;
 
   // Control thread only, but for the first two, which the executor reads while it has a command

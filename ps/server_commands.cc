@@ -106,6 +106,7 @@ Status Server::Restore(const control::Command& command) {
     config.id = ShardId(static_cast<uint16_t>(first_shard_ + i));
     config.route_version = route.version;
     config.partitions = route.partitions();
+    config.page_ahead = &page_ahead_;
     for (uint32_t p = 0; p < route.partitions(); ++p) {
       if (route.shard_of_partition[p] == config.id) {
         config.owned.push_back(PartitionId(static_cast<uint16_t>(p)));

@@ -34,8 +34,8 @@ Shard::Shard(Config config)
   for (PartitionId p : config_.owned) owns_.at(p.value()) = true;
   for (size_t i = 0; i < config_.tables.size(); ++i) {
     EMPORIUM_CHECK(config_.tables[i].id.value() == i, "a table's id is its position");
-    tables_.push_back(
-        std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned));
+    tables_.push_back(std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned,
+                                              config_.page_ahead));
     step_rows_.emplace_back(config_.tables[i]);
   }
 }

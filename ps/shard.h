@@ -83,6 +83,7 @@ class Shard {
     RouteVersion route_version;
     uint32_t partitions = 0;  // of the key space, a power of two
     std::vector<PartitionId> owned;
+    PageAhead* page_ahead = nullptr;    // of the tables (ps/table.h); outlives the shard
     std::vector<TableSettings> tables;  // index: TableId
     uint64_t max_staged_bytes = limits::kMaxStagedBytesPerShard;
     uint32_t max_parked_pulls = limits::kMaxParkedPullsPerShard;

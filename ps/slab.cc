@@ -34,7 +34,7 @@ size_t ChunkBytes(const RowShape& shape, uint32_t rows) {
 
 }  // namespace
 
-Slabs::Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits)
+Slabs::Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits, PageAhead* page_ahead)
     : shape_(layout),
       number_bits_(number_bits),
       number_mask_((1u << number_bits) - 1),
@@ -42,7 +42,8 @@ Slabs::Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits)
       row_mask_((1u << row_bits_) - 1),
       first_rows_(std::max(full_rows() / kFirstShare, 1u)),
       directories_(bins, nullptr),
-      bins_(bins) {
+      bins_(bins),
+      arena_(page_ahead) {
   EMPORIUM_CHECK(number_bits < 32 && bins > 0 && ((bins - 1) >> (32 - number_bits)) == 0,
                  "a slot has room for bin and number");
 }

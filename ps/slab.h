@@ -33,8 +33,9 @@ inline constexpr Slot kNoSlot = 0xffffffffu;
 
 class Slabs {
  public:
-  // Numbers have `number_bits` bits; the bins' numbers fit the others.
-  Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits);
+  // Numbers have `number_bits` bits; the bins' numbers fit the others. `page_ahead` as an arena's.
+  Slabs(const RowLayout& layout, uint32_t bins, uint32_t number_bits,
+        PageAhead* page_ahead = nullptr);
   ~Slabs() = default;
   Slabs(const Slabs&) = delete;
   Slabs& operator=(const Slabs&) = delete;

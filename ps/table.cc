@@ -30,7 +30,7 @@ RowLayout LayoutOf(const TableSettings& settings, const Optimizer& optimizer, ui
 }  // namespace
 
 Table::Impl::Impl(const TableSettings& table_settings, uint32_t partition_count,
-                  const std::vector<PartitionId>& owned)
+                  const std::vector<PartitionId>& owned, PageAhead* page_ahead)
     : settings(table_settings),
       partitions(partition_count),
       optimizer(MakeOptimizer(settings.optimizer).value()),
@@ -38,9 +38,9 @@ Table::Impl::Impl(const TableSettings& table_settings, uint32_t partition_count,
       decay(HalfLifeTicks(settings)),
       extras(settings.slots, settings.half_life_seconds > 0),
       code(settings.popularity_bytes),
-      index(partition_count, owned, settings.seed, BestIndexFind()),
+      index(partition_count, owned, settings.seed, BestIndexFind(), page_ahead),
       slabs(LayoutOf(settings, *optimizer, extras.words()), std::max(index.bins(), 1u),
-            index.number_bits()),
+            index.number_bits(), page_ahead),
       stats(HalfLifeTicks(settings)) {
   if (settings.admission_sightings == 0) return;
   admission.emplace(settings.admission_sightings, SketchWidth(settings.sketch_bytes, partitions),
@@ -81,8 +81,8 @@ void Table::Impl::MakeInitial(uint64_t key, const RowRef& row, std::span<float> 
 }
 
 Table::Table(const TableSettings& settings, uint32_t partitions,
-             const std::vector<PartitionId>& owned)
-    : impl_(std::make_unique<Impl>(settings, partitions, owned)) {}
+             const std::vector<PartitionId>& owned, PageAhead* page_ahead)
+    : impl_(std::make_unique<Impl>(settings, partitions, owned, page_ahead)) {}
 
 Table::~Table() = default;
 

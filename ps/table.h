@@ -23,6 +23,7 @@
 #include "proto/status.h"
 #include "ps/admission.h"
 #include "ps/expiry.h"
+#include "ps/page_ahead.h"
 #include "ps/popularity_stats.h"
 #include "ps/row.h"
 #include "ps/row_slots.h"
@@ -67,8 +68,10 @@ struct TableSettings {
 
 class Table {
  public:
-  // The settings have been validated with the job; `partitions` is a power of two.
-  Table(const TableSettings& settings, uint32_t partitions, const std::vector<PartitionId>& owned);
+  // The settings have been validated with the job; `partitions` is a power of two. `page_ahead`:
+  // makes memory ready before growth needs it, outlives the table; null: the table does without.
+  Table(const TableSettings& settings, uint32_t partitions, const std::vector<PartitionId>& owned,
+        PageAhead* page_ahead = nullptr);
   ~Table();
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;

@@ -21,7 +21,7 @@ namespace emporium::ps {
 class Table::Impl {
  public:
   Impl(const TableSettings& table_settings, uint32_t partition_count,
-       const std::vector<PartitionId>& owned);
+       const std::vector<PartitionId>& owned, PageAhead* page_ahead);
 
   const RowLayout& layout() const { return slabs.shape().layout(); }
   const RowShape& shape() const { return slabs.shape(); }

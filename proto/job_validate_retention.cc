@@ -80,7 +80,6 @@ void CheckSlot(const spec::Table& table, const spec::Slot& slot, const std::stri
 }
 
 void CheckSlots(const spec::Table& table, const std::string& path, Checker* check) {
-  if (table.slot_size() > 0) check->NotSupported(path + ".slot", "a slot", "no slots");
   std::vector<std::string> taken;
   for (int i = 0; i < table.slot_size(); ++i) {
     const std::string of_slot = At(path + ".slot", i);

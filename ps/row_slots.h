@@ -8,8 +8,9 @@
 //   SET      v <- x
 //   ADD      v <- v + x; a fading one is multiplied by the popularity's decay when it is touched
 //   MAX      v <- max(v, x)
-//   EMA      v <- v + rho (x - v)                                  rho = max(least rho, 1 / (k +
-//   1)), LOG_EMA  v <- logaddexp(log(1 - rho) + v, log(rho) + x)        k = observations before
+//   EMA      v <- v + rho (x - v)
+//   LOG_EMA  v <- logaddexp(log(1 - rho) + v, log(rho) + x)
+//            where rho = max(least rho, 1 / (k + 1)), k = observations before
 // The numbers are doubles until they are stored, made by +, -, *, / alone.  Immutable; any thread.
 #pragma once
 

@@ -234,8 +234,6 @@ INSTANTIATE_TEST_SUITE_P(Stages, ValidateTwoTower, ::testing::ValuesIn(kStages))
 
 constexpr Case kDeepFm[] = {
     {"adam {} }", "adam {} } slot {}", "table[1].slot[0].name: is missing"},
-    {"adam {} }", "adam {} } slot { name: \"a\" }",
-     "table[1].slot: a slot is not supported yet; use no slots"},
     {"adam {} }", "adam {} } slot { name: \"a\" update: EMA }",
      "table[1].slot[0].column: is missing; name the column whose values it takes"},
     {"adam {} }", "adam {} } slot { name: \"a\" column: \"ad\" }",

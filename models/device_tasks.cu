@@ -1,7 +1,7 @@
 // Runs tasks on a GPU: one kernel for all of them. Compiled by nvcc, without LibTorch and without
 // fused multiply-add, so that sums have the bits of the CPU's.
-#include "models/launch_cuda.h"
 #include "models/device_tasks.h"
+#include "models/launch_cuda.h"
 
 namespace emporium::models {
 

@@ -211,7 +211,8 @@ Status Table::Restore(const RowView& row) {
   } else {
     EncodeNearest(t.layout().element, row.weights.data(), t.layout().dim, to.weights);
   }
-  std::memcpy(to.tail, row.state.data(), row.state.size_bytes());
+  std::copy_n(reinterpret_cast<const std::byte*>(row.state.data()), row.state.size_bytes(),
+              to.tail);
   t.shape().SetLastStep(to.tail, row.last_step);
   t.shape().SetUpdates(to.tail, row.updates);
   if (t.layout().popularity_bytes > 0) {
@@ -336,7 +337,8 @@ void Table::ForEachRow(PartitionId partition,
     view.key = entries[i].key;
     view.raw = {row.weights, t.shape().weight_bytes()};
     Decode(t.layout().element, row.weights, t.layout().dim, weights.data());
-    std::memcpy(state.data(), RowShape::State(row.tail), state.size() * sizeof(float));
+    std::copy_n(RowShape::State(row.tail), state.size() * sizeof(float),
+                reinterpret_cast<std::byte*>(state.data()));
     view.last_step = t.shape().LastStep(row.tail);
     view.popularity = t.StoredPopularity(row.tail);
     view.extra = {t.shape().Extra(row.tail), t.layout().extra * sizeof(uint32_t)};

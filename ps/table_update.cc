@@ -95,7 +95,8 @@ class Table::Updater {
     if (state_in_place_) {
       state_[at] = reinterpret_cast<float*>(row.tail);
     } else {
-      std::memcpy(state_[at], row.tail, layout_.state * sizeof(float));
+      std::copy_n(row.tail, layout_.state * sizeof(float),
+                  reinterpret_cast<std::byte*>(state_[at]));
     }
   }
 

@@ -454,7 +454,12 @@ TEST(MemoryBudget, BytesAreWhatTheKernelGave) {
   const auto bytes = static_cast<double>(table.bytes() - bytes_before);
   const auto resident = static_cast<double>(ResidentBytes() - resident_before);
   EXPECT_GT(resident, 200e6);
-  EXPECT_NEAR(bytes / resident, 1, 0.02);
+#ifdef __SANITIZE_ADDRESS__
+  constexpr double kOff = 0.05;  // the sanitizer's shadow of these bytes is resident, too
+#else
+  constexpr double kOff = 0.02;
+#endif
+  EXPECT_NEAR(bytes / resident, 1, kOff);
 }
 
 }  // namespace

@@ -164,7 +164,9 @@ TEST(ArenaTest, BlocksDoNotOverlapAndHolesMerge) {
   Arena arena;
   std::map<std::byte*, size_t> blocks;
   std::mt19937_64 random(4);
+  size_t most = 0;
   for (int i = 0; i < 20'000; ++i) {
+    most = std::max(most, arena.used());
     if (blocks.empty() || random() % 8 < (i < 10'000 ? 5 : 3)) {
       const size_t bytes = 1 + random() % (random() % 20 == 0 ? 3'000'000 : 20'000);
       std::byte* const block = arena.Allocate(bytes);
@@ -187,7 +189,8 @@ TEST(ArenaTest, BlocksDoNotOverlapAndHolesMerge) {
   }
   for (const auto& [block, bytes] : blocks) arena.Free(block, bytes);
   EXPECT_EQ(arena.used(), 0u);
-  EXPECT_LE(arena.resident(), 3 * Arena::kHugePage);
+  // What was free and kept while more was in use stays until its place is used again.
+  EXPECT_LE(arena.resident(), most / 16 + 3 * Arena::kHugePage);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-"""Workloads W1, W1s and W3 beside PyTorch and, where it is installed, FBGEMM and TorchRec: ours before
-and after the peers, so that what else the machine does meets both.
+"""Workloads W1, W1s and W3 beside PyTorch and, where it is installed, FBGEMM and TorchRec: ours
+before and after the peers, so that what else the machine does meets both.
 
 usage: end_to_end.py --build DIR --peers SCRIPTS [--peers_python PYTHON] [--workload W1,W1s,W3]
 

@@ -1,5 +1,6 @@
-"""Samples a second of workload W1 through `emporium launch` (a server with one shard and a worker with
-one lane, processes that speak over loopback TCP) beside `emporium run` in the same shape, in turn.
+"""Samples a second of workload W1 through `emporium launch` (a server with one shard and a worker
+with one lane, processes that speak over loopback TCP) beside `emporium run` in the same shape, in
+turn.
 
 usage: launch_speed.py --build DIR [--data DIR] [--rounds N] [--steps N]
 

@@ -29,7 +29,8 @@ def main():
                               "--work_dir", work)
             for name, value in job_runs.metrics_of(work).items():
                 values[name].append(value)
-            print(f"seed {seed}: " + " ".join(f"{name} {of[-1]:.4f}" for name, of in values.items()))
+            last = " ".join(f"{name} {of[-1]:.4f}" for name, of in values.items())
+            print(f"seed {seed}: {last}")
     for name, of in sorted(values.items()):
         print(f"figure {name} {statistics.mean(of):.6f}")
         if len(of) > 1:

@@ -12,6 +12,17 @@ struct AdagradRule {
   float rate;
   float epsilon;
   float l2;
+  float initial;  // of the state
+
+  explicit AdagradRule(const spec::Optimizer& spec)
+      : rate(spec.adagrad().learning_rate()),
+        epsilon(spec.adagrad().epsilon()),
+        l2(spec.adagrad().l2()),
+        initial(spec.adagrad().initial_accumulator()) {}
+  static uint32_t StateFloats(uint32_t dim) { return dim; }
+  void InitState(std::span<const float> /*weights*/, std::span<float> state) const {
+    std::fill(state.begin(), state.end(), initial);
+  }
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict a, const float* __restrict g,
@@ -24,37 +35,10 @@ struct AdagradRule {
   }
 };
 
-class Adagrad : public Optimizer {
- public:
-  explicit Adagrad(const spec::Optimizer& spec)
-      : clip_norm_(spec.clip_norm()),
-        rate_(spec.adagrad().learning_rate()),
-        initial_(spec.adagrad().initial_accumulator()),
-        epsilon_(spec.adagrad().epsilon()),
-        l2_(spec.adagrad().l2()) {}
-
-  uint32_t StateFloats(uint32_t dim) const override { return dim; }
-  void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
-    std::fill(state.begin(), state.end(), initial_);
-  }
-
-  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
-    RunRule(level, AdagradRule{rate_ * batch.learning_rate_factor, epsilon_, l2_}, clip_norm_,
-            batch);
-  }
-
- private:
-  const float clip_norm_;
-  const float rate_;
-  const float initial_;
-  const float epsilon_;
-  const float l2_;
-};
-
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeAdagrad(const spec::Optimizer& spec) {
-  return std::make_unique<Adagrad>(spec);
+  return std::make_unique<RuleOptimizer<AdagradRule>>(spec);
 }
 
 }  // namespace emporium::ps

@@ -4,6 +4,7 @@
 // State: m, then v. Values only; safe from any thread.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -56,14 +57,6 @@ struct AdamRule {
   float weight_decay = 0;  // shrinks weights by 1 - rate * weight_decay first
   float l2 = 0;            // times the weights is added to the gradient
 
-  template <class Spec>
-  static AdamRule Of(const Spec& spec, const AdamCorrections& corrections) {
-    return {&corrections, spec.beta1(), spec.beta2(), spec.epsilon(), 0, 0, 0};
-  }
-  AdamRule With(float new_rate, float new_weight_decay, float new_l2) const {
-    return {corrections, beta1, beta2, epsilon, new_rate, new_weight_decay, new_l2};
-  }
-
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict state, const float* __restrict g,
                            float scale, size_t n, uint32_t updates) const {
@@ -82,6 +75,37 @@ struct AdamRule {
       w[i] = keep * w[i] - step_size * m[i] / (std::sqrt(v[i]) / root_correction + epsilon);
     }
   }
+};
+
+// Adam and AdamW, which differ in what is done beside it: `spec` is the one's or the other's.
+class AdamOptimizer final : public Optimizer {
+ public:
+  template <class Spec>
+  AdamOptimizer(const Spec& spec, float weight_decay, float l2, float clip_norm)
+      : clip_norm_(clip_norm), corrections_(spec.beta1(), spec.beta2()), rule_{&corrections_,
+                                                                               spec.beta1(),
+                                                                               spec.beta2(),
+                                                                               spec.epsilon(),
+                                                                               spec.learning_rate(),
+                                                                               weight_decay,
+                                                                               l2} {}
+
+  uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
+  bool CountsUpdates() const override { return true; }
+  void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
+    std::fill(state.begin(), state.end(), 0.0f);
+  }
+
+  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
+    AdamRule rule = rule_;
+    rule.rate *= batch.learning_rate_factor;
+    RunRule(level, rule, clip_norm_, batch);
+  }
+
+ private:
+  const float clip_norm_;
+  const AdamCorrections corrections_;
+  const AdamRule rule_;
 };
 
 }  // namespace emporium::ps

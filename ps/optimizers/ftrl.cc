@@ -21,11 +21,27 @@ namespace {
 constexpr float kTiny = std::numeric_limits<float>::min();
 
 struct FtrlRule {
-  float factor;
+  float rate = 1;  // the learning-rate factor
   float alpha;
   float beta;
   float l1;
   float l2;
+
+  explicit FtrlRule(const spec::Optimizer& spec)
+      : alpha(spec.ftrl().alpha()),
+        beta(spec.ftrl().beta()),
+        l1(spec.ftrl().l1()),
+        l2(spec.ftrl().l2()) {}
+  static uint32_t StateFloats(uint32_t dim) { return 2 * dim; }
+  void InitState(std::span<const float> weights, std::span<float> state) const {
+    const size_t n = weights.size();
+    const float scale = beta / alpha + l2;
+    for (size_t i = 0; i < n; ++i) {
+      const float w = weights[i];
+      state[i] = w == 0 ? 0 : -(w * scale + std::copysign(l1, w));
+      state[n + i] = 0;
+    }
+  }
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict state, const float* __restrict g,
@@ -37,7 +53,7 @@ struct FtrlRule {
       const float root_before = std::sqrt(squares[i]);
       squares[i] += slope * slope;
       const float root = std::sqrt(squares[i]);
-      z[i] += factor * slope - (root - root_before) / alpha * w[i];
+      z[i] += rate * slope - (root - root_before) / alpha * w[i];
       const float shrunk = std::copysign(std::max(std::fabs(z[i]) - l1, 0.0f), z[i]);
       // Subtracted from 0 rather than negated: a weight of zero is +0.
       // With beta and l2 of 0 the divisor of a coordinate that has had no gradient is 0, as is z.
@@ -47,44 +63,10 @@ struct FtrlRule {
   }
 };
 
-class Ftrl : public Optimizer {
- public:
-  explicit Ftrl(const spec::Optimizer& spec)
-      : clip_norm_(spec.clip_norm()),
-        alpha_(spec.ftrl().alpha()),
-        beta_(spec.ftrl().beta()),
-        l1_(spec.ftrl().l1()),
-        l2_(spec.ftrl().l2()) {}
-
-  uint32_t StateFloats(uint32_t dim) const override { return 2 * dim; }
-
-  void InitState(std::span<const float> weights, std::span<float> state) const override {
-    const size_t n = weights.size();
-    const float scale = beta_ / alpha_ + l2_;
-    for (size_t i = 0; i < n; ++i) {
-      const float w = weights[i];
-      state[i] = w == 0 ? 0 : -(w * scale + std::copysign(l1_, w));
-      state[n + i] = 0;
-    }
-  }
-
-  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
-    RunRule(level, FtrlRule{batch.learning_rate_factor, alpha_, beta_, l1_, l2_}, clip_norm_,
-            batch);
-  }
-
- private:
-  const float clip_norm_;
-  const float alpha_;
-  const float beta_;
-  const float l1_;
-  const float l2_;
-};
-
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeFtrl(const spec::Optimizer& spec) {
-  return std::make_unique<Ftrl>(spec);
+  return std::make_unique<RuleOptimizer<FtrlRule>>(spec);
 }
 
 }  // namespace emporium::ps

@@ -12,6 +12,15 @@ struct MomentumRule {
   float momentum;
   float l2;
 
+  explicit MomentumRule(const spec::Optimizer& spec)
+      : rate(spec.momentum().learning_rate()),
+        momentum(spec.momentum().momentum()),
+        l2(spec.momentum().l2()) {}
+  static uint32_t StateFloats(uint32_t dim) { return dim; }
+  void InitState(std::span<const float> /*weights*/, std::span<float> state) const {
+    std::fill(state.begin(), state.end(), 0.0f);
+  }
+
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict m, const float* __restrict g,
                            float scale, size_t n, uint32_t /*updates*/) const {
@@ -22,35 +31,10 @@ struct MomentumRule {
   }
 };
 
-class Momentum : public Optimizer {
- public:
-  explicit Momentum(const spec::Optimizer& spec)
-      : clip_norm_(spec.clip_norm()),
-        rate_(spec.momentum().learning_rate()),
-        momentum_(spec.momentum().momentum()),
-        l2_(spec.momentum().l2()) {}
-
-  uint32_t StateFloats(uint32_t dim) const override { return dim; }
-  void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
-    std::fill(state.begin(), state.end(), 0.0f);
-  }
-
-  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
-    RunRule(level, MomentumRule{rate_ * batch.learning_rate_factor, momentum_, l2_}, clip_norm_,
-            batch);
-  }
-
- private:
-  const float clip_norm_;
-  const float rate_;
-  const float momentum_;
-  const float l2_;
-};
-
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeMomentum(const spec::Optimizer& spec) {
-  return std::make_unique<Momentum>(spec);
+  return std::make_unique<RuleOptimizer<MomentumRule>>(spec);
 }
 
 }  // namespace emporium::ps

@@ -113,4 +113,28 @@ void RunRule(SimdLevel level, const Rule& rule, float clip_norm, const RowBatch&
   }
 }
 
+// An optimizer that is a rule and does not ask for the number of updates. Beside Row, the rule is
+// made from the optimizer's spec and has
+//   float rate                                           multiplied by the learning-rate factor
+//   uint32_t StateFloats(uint32_t dim) const;  void InitState(weights, state) const
+template <class Rule>
+class RuleOptimizer final : public Optimizer {
+ public:
+  explicit RuleOptimizer(const spec::Optimizer& spec) : clip_norm_(spec.clip_norm()), rule_(spec) {}
+
+  uint32_t StateFloats(uint32_t dim) const override { return rule_.StateFloats(dim); }
+  void InitState(std::span<const float> weights, std::span<float> state) const override {
+    rule_.InitState(weights, state);
+  }
+  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
+    Rule rule = rule_;
+    rule.rate *= batch.learning_rate_factor;
+    RunRule(level, rule, clip_norm_, batch);
+  }
+
+ private:
+  const float clip_norm_;
+  const Rule rule_;
+};
+
 }  // namespace emporium::ps

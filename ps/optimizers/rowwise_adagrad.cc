@@ -13,6 +13,17 @@ struct RowwiseAdagradRule {
   float rate;
   float epsilon;
   float l2;
+  float initial;  // of the state
+
+  explicit RowwiseAdagradRule(const spec::Optimizer& spec)
+      : rate(spec.rowwise_adagrad().learning_rate()),
+        epsilon(spec.rowwise_adagrad().epsilon()),
+        l2(spec.rowwise_adagrad().l2()),
+        initial(spec.rowwise_adagrad().initial_accumulator()) {}
+  static uint32_t StateFloats(uint32_t /*dim*/) { return 1; }
+  void InitState(std::span<const float> /*weights*/, std::span<float> state) const {
+    std::fill(state.begin(), state.end(), initial);
+  }
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict a, const float* __restrict g,
@@ -23,37 +34,10 @@ struct RowwiseAdagradRule {
   }
 };
 
-class RowwiseAdagrad : public Optimizer {
- public:
-  explicit RowwiseAdagrad(const spec::Optimizer& spec)
-      : clip_norm_(spec.clip_norm()),
-        rate_(spec.rowwise_adagrad().learning_rate()),
-        initial_(spec.rowwise_adagrad().initial_accumulator()),
-        epsilon_(spec.rowwise_adagrad().epsilon()),
-        l2_(spec.rowwise_adagrad().l2()) {}
-
-  uint32_t StateFloats(uint32_t /*dim*/) const override { return 1; }
-  void InitState(std::span<const float> /*weights*/, std::span<float> state) const override {
-    state[0] = initial_;
-  }
-
-  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
-    RunRule(level, RowwiseAdagradRule{rate_ * batch.learning_rate_factor, epsilon_, l2_},
-            clip_norm_, batch);
-  }
-
- private:
-  const float clip_norm_;
-  const float rate_;
-  const float initial_;
-  const float epsilon_;
-  const float l2_;
-};
-
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeRowwiseAdagrad(const spec::Optimizer& spec) {
-  return std::make_unique<RowwiseAdagrad>(spec);
+  return std::make_unique<RuleOptimizer<RowwiseAdagradRule>>(spec);
 }
 
 }  // namespace emporium::ps

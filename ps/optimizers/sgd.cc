@@ -8,6 +8,11 @@ struct SgdRule {
   float rate;
   float l2;
 
+  explicit SgdRule(const spec::Optimizer& spec)
+      : rate(spec.sgd().learning_rate()), l2(spec.sgd().l2()) {}
+  static uint32_t StateFloats(uint32_t /*dim*/) { return 0; }
+  void InitState(std::span<const float> /*weights*/, std::span<float> /*state*/) const {}
+
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict /*state*/,
                            const float* __restrict g, float scale, size_t n,
@@ -16,28 +21,10 @@ struct SgdRule {
   }
 };
 
-class Sgd : public Optimizer {
- public:
-  explicit Sgd(const spec::Optimizer& spec)
-      : clip_norm_(spec.clip_norm()), rate_(spec.sgd().learning_rate()), l2_(spec.sgd().l2()) {}
-
-  uint32_t StateFloats(uint32_t /*dim*/) const override { return 0; }
-  void InitState(std::span<const float> /*weights*/, std::span<float> /*state*/) const override {}
-
-  void ApplyWith(SimdLevel level, const RowBatch& batch) const override {
-    RunRule(level, SgdRule{rate_ * batch.learning_rate_factor, l2_}, clip_norm_, batch);
-  }
-
- private:
-  const float clip_norm_;
-  const float rate_;
-  const float l2_;
-};
-
 }  // namespace
 
 std::unique_ptr<Optimizer> MakeSgd(const spec::Optimizer& spec) {
-  return std::make_unique<Sgd>(spec);
+  return std::make_unique<RuleOptimizer<SgdRule>>(spec);
 }
 
 }  // namespace emporium::ps

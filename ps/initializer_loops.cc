@@ -11,8 +11,7 @@
 namespace emporium::ps {
 namespace {
 
-// ---- Whole numbers as doubles, by moves that every vector unit has: exact
-// ------------------------
+// -- Whole numbers as doubles, by moves that every vector unit has: exact --
 
 // Below 2^52.
 EMPORIUM_INLINE double Exactly(uint64_t n) {
@@ -26,8 +25,7 @@ EMPORIUM_INLINE double HalfOpenUnit(uint64_t word) {
   return (Exactly(word >> 43) * 0x1p32 + Exactly((word >> 11) & 0xffffffffu)) * 0x1p-53;
 }
 
-// ---- The normal distribution's quantiles: AS 241 (Wichura 1988), PPND7
-// ---------------------------
+// -- The normal distribution's quantiles: AS 241 (Wichura 1988), PPND7 --
 
 // Coefficients of atanh(s) / s in powers of s^2: 1 / (2 k + 1).
 constexpr auto kAtanh = [] {
@@ -86,8 +84,7 @@ EMPORIUM_INLINE double Value(Ratio ratio) { return ratio.over / ratio.under; }
 constexpr double kMiddle = 0.425;  // of |p - 1/2|
 constexpr double kNear = 5;        // of r
 
-// ---- Rows
-// ----------------------------------------------------------------------------------------
+// -- Rows --
 
 EMPORIUM_INLINE void UniformBody(uint64_t stream, const UniformRange& range, float* values,
                                  size_t n) {

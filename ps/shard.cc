@@ -94,13 +94,6 @@ void Shard::BeginStage(StageId stage, std::vector<Send>* out) {
   ForgetSlots();
 }
 
-void Shard::ForgetSlots() {
-  EMPORIUM_CHECK(barrier_.empty(), "slots are needed while a step is being added up");
-  memory_.Forget();
-  for (StepRows& rows : step_rows_) rows.Clear();
-  previous_known_ = false;
-}
-
 Status Shard::ReadyForCheckpoint(StageId stage, Step step, std::vector<Send>* out) {
   const std::string wanted = "checkpoint of stage " + std::to_string(stage.value()) + " step " +
                              std::to_string(step.value()) + ": shard " +

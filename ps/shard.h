@@ -158,6 +158,8 @@ class Shard {
   void Advance();
   void AddPush(const StagedPush& push);
   void ApplyStep();
+  // Slots have changed or will: forgets all that is kept by slot, so that the version before cannot
+  // be answered any more.
   void ForgetSlots();
 
   const Config config_;

@@ -72,10 +72,15 @@ void Shard::ExpireOnce() {
     retention_[t].rows_expired += tables_[t]->Expire(position_.global_step);
     due = true;
   }
-  if (!due) return;
-  // Slots have changed, and the version before cannot be answered any more.
+  if (due) ForgetSlots();
+}
+
+void Shard::ForgetSlots() {
+  for (StepRows& rows : step_rows_) {
+    EMPORIUM_CHECK(rows.rows() == 0, "slots are needed while a step is being added up");
+    rows.Clear();
+  }
   memory_.Forget();
-  for (StepRows& rows : step_rows_) rows.Clear();
   previous_known_ = false;
 }
 

@@ -55,6 +55,23 @@ Slot Table::Impl::Occupy(uint64_t key) {
   return slot;
 }
 
+std::vector<Index::Entry> Table::Impl::EntriesOf(PartitionId partition) const {
+  std::vector<Index::Entry> entries;
+  const Index::Bins bins = index.BinsOf(partition);
+  for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
+    const std::vector<Index::Entry> more = index.List(bin);
+    entries.insert(entries.end(), more.begin(), more.end());
+  }
+  return entries;
+}
+
+std::vector<Slot> Table::Impl::SlotsOf(std::span<const Index::Entry> entries) {
+  std::vector<Slot> slots;
+  slots.reserve(entries.size());
+  for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+  return slots;
+}
+
 void Table::Impl::InitTail(std::span<const float> weights, std::byte* tail) const {
   std::memset(tail, 0, shape().tail_bytes());
   extras.Init(shape().Extra(tail));
@@ -242,12 +259,9 @@ uint64_t Table::Erase(std::span<const uint64_t> keys) {
 void Table::CompactPartition(PartitionId partition) {
   Impl& t = *impl_;
   const Index::Bins bins = t.index.BinsOf(partition);
-  std::vector<Slot> slots;
   for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
     std::vector<Index::Entry> entries = t.index.List(bin);
-    slots.clear();
-    slots.reserve(entries.size());
-    for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+    std::vector<Slot> slots = Impl::SlotsOf(entries);
     t.slabs.Compact(bin, slots);
     for (size_t i = 0; i < entries.size(); ++i) entries[i].slot = slots[i];
     t.index.Rebuild(bin, entries);
@@ -317,17 +331,10 @@ void Table::RestoreTotal(Total total) {
 void Table::ForEachRow(PartitionId partition,
                        const std::function<void(const RowView&)>& visit) const {
   const Impl& t = *impl_;
-  std::vector<Index::Entry> entries;
-  const Index::Bins bins = t.index.BinsOf(partition);
-  for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
-    const std::vector<Index::Entry> more = t.index.List(bin);
-    entries.insert(entries.end(), more.begin(), more.end());
-  }
+  std::vector<Index::Entry> entries = t.EntriesOf(partition);
   std::sort(entries.begin(), entries.end(),
             [](const Index::Entry& a, const Index::Entry& b) { return a.key < b.key; });
-  std::vector<Slot> slots;
-  slots.reserve(entries.size());
-  for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+  const std::vector<Slot> slots = Impl::SlotsOf(entries);
   std::vector<float> weights(t.layout().dim);
   std::vector<float> state(t.layout().state);
   RowView view;

@@ -118,22 +118,17 @@ class Table {
     std::span<float> kept_popularity;  // [slots]
   };
   void Apply(const UpdateBatch& batch);
-  // The same for tables that need no keys. `weights` receives what the rows were before.
+  // The same for tables that need no keys.
   void Update(std::span<const Slot> slots, std::span<const float> gradients,
               std::span<const float> counts, uint32_t step, float learning_rate_factor) {
-    UpdateAndKeep(slots, gradients, counts, step, learning_rate_factor, {}, {});
-  }
-  void UpdateAndKeep(std::span<const Slot> slots, std::span<const float> gradients,
-                     std::span<const float> counts, uint32_t step, float learning_rate_factor,
-                     std::span<float> weights, std::span<float> popularity) {
     Apply({.keys = {},
            .slots = slots,
            .gradients = gradients,
            .counts = counts,
            .step = step,
            .learning_rate_factor = learning_rate_factor,
-           .kept_rows = std::as_writable_bytes(weights),
-           .kept_popularity = popularity});
+           .kept_rows = {},
+           .kept_popularity = {}});
   }
 
   // -- Slots (ps/row_slots.h) --

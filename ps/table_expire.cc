@@ -29,16 +29,9 @@ uint64_t Table::Expire(uint32_t step) {
   uint64_t gone = 0;
   for (uint32_t p = 0; p < t.partitions; ++p) {
     const PartitionId partition(static_cast<uint16_t>(p));
-    const Index::Bins bins = t.index.BinsOf(partition);
-    std::vector<Index::Entry> entries;
-    for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
-      const std::vector<Index::Entry> more = t.index.List(bin);
-      entries.insert(entries.end(), more.begin(), more.end());
-    }
+    const std::vector<Index::Entry> entries = t.EntriesOf(partition);
     if (entries.empty()) continue;
-    std::vector<Slot> slots;
-    slots.reserve(entries.size());
-    for (const Index::Entry& entry : entries) slots.push_back(entry.slot);
+    const std::vector<Slot> slots = Impl::SlotsOf(entries);
     std::vector<RowAge> rows(entries.size());
     ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
       rows[i] = {entries[i].key, t.shape().LastStep(row.tail), t.PopularityAt(row.tail, step)};

@@ -36,6 +36,11 @@ class Table::Impl {
   // Initial values in the table's element type; `weights` is room for them as floats.
   void FillRaw(uint64_t key, std::span<float> weights, std::byte* raw) const;
 
+  // The rows of an owned partition, in no particular order; reads that partition only.
+  std::vector<Index::Entry> EntriesOf(PartitionId partition) const;
+  // The slots of entries, one for one.
+  static std::vector<Slot> SlotsOf(std::span<const Index::Entry> entries);
+
   // Adds the rows of `entries` to the statistics, but those of `gone` (ascending).
   void CountStaying(std::span<const Index::Entry> entries, std::span<const uint64_t> gone,
                     PopularityStats* to) const;

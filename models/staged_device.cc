@@ -130,10 +130,10 @@ class StagedDevice final : public Device, private RowKernels {
     sent_.Send();
     backend_->Run(task);
   }
-  // Adds the plan's terms; `factor_from` as in ScatterTask, by target row's terms.
+  // Adds the plan's terms, times its factors or those of ScatterTask (of the device's memory).
   void Scatter(const ScatterPlan& plan, const float* source, int32_t width, float* target);
-  void ScatterByEvent(const ScatterPlan& plan, const std::vector<int32_t>& factor_from,
-                      const float* factors, const float* source, int32_t width, float* target);
+  void Scatter(const ScatterPlan& plan, const float* factor, const int32_t* factor_from,
+               const float* source, int32_t width, float* target);
 
   const std::unique_ptr<Backend> backend_;
   Arena sent_;
@@ -202,27 +202,17 @@ void StagedDevice::AssembleBackward(const Assembly& assembly, const float* gradi
 
 void StagedDevice::Scatter(const ScatterPlan& plan, const float* source, int32_t width,
                            float* target) {
-  ScatterTask task = {};
-  task.row = StageArray(std::span(plan.row));
-  task.begin = StageArray(std::span(plan.begin));
-  task.from = StageArray(std::span(plan.from));
-  task.factor = StageArray(std::span(plan.factor));
-  task.source = source;
-  task.target = target;
-  task.items = static_cast<int64_t>(plan.row.size());
-  task.width = width;
-  Run(task);
+  Scatter(plan, StageArray(std::span(plan.factor)), nullptr, source, width, target);
 }
 
-void StagedDevice::ScatterByEvent(const ScatterPlan& plan, const std::vector<int32_t>& factor_from,
-                                  const float* factors, const float* source, int32_t width,
-                                  float* target) {
+void StagedDevice::Scatter(const ScatterPlan& plan, const float* factor, const int32_t* factor_from,
+                           const float* source, int32_t width, float* target) {
   ScatterTask task = {};
   task.row = StageArray(std::span(plan.row));
   task.begin = StageArray(std::span(plan.begin));
   task.from = StageArray(std::span(plan.from));
-  task.factor = factors;
-  task.factor_from = StageArray(std::span(factor_from));
+  task.factor = factor;
+  task.factor_from = factor_from;
   task.source = source;
   task.target = target;
   task.items = static_cast<int64_t>(plan.row.size());
@@ -266,7 +256,8 @@ void StagedDevice::PoolByAgeBackward(const AgePoolInputs& in, const float* share
   ScatterPlan plan = PlanScatter(items, in.rows);
   std::vector<int32_t> event(plan.from.begin(), plan.from.end());
   for (int64_t& from : plan.from) from = int64_t{sample_of[from]} * in.dim;
-  ScatterByEvent(plan, event, shares, out_gradient, in.dim, items_gradient);
+  Scatter(plan, shares, StageArray(std::span<const int32_t>(event)), out_gradient, in.dim,
+          items_gradient);
 }
 
 void StagedDevice::Factorize(const FactorizationInputs& in, float* sums, float* out) {

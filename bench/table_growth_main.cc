@@ -5,12 +5,10 @@
 //   faults do, those that another thread has taken over do not. --alone: none does
 //   (ps/page_ahead.h).
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,14 +21,6 @@ namespace emporium::bench {
 namespace {
 
 constexpr uint32_t kPartitions = 1024;
-
-double ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  double size = 0;
-  double resident = 0;
-  statm >> size >> resident;
-  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
 
 void Print(const char* what, std::vector<double> seconds) {
   std::sort(seconds.begin(), seconds.end());

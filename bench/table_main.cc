@@ -8,7 +8,6 @@
 //   --two-shards: two tables of half the rows on two threads, against two limits on two threads,
 //   lookups alone.
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #ifdef EMPORIUM_HAVE_ABSL
 #include <absl/container/flat_hash_map.h>
@@ -49,14 +48,6 @@ struct Flags {
   std::string only;  // one of the three; empty: all
   std::string csv;
 };
-
-uint64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  uint64_t size = 0;
-  uint64_t resident = 0;
-  statm >> size >> resident;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
 
 ps::TableSettings Settings(int dim) {
   ps::TableSettings settings;
@@ -174,7 +165,7 @@ class Width {
   }
 
   void MakeTable() {
-    const uint64_t before = ResidentBytes();
+    const double before = ResidentBytes();
     table_ = std::make_unique<ps::Table>(Settings(kDim), kPartitions, AllPartitions());
     std::vector<uint64_t> keys;
     for (size_t begin = 0; begin < order_.size(); begin += kBatch) {
@@ -188,7 +179,7 @@ class Width {
     slots_.resize(kBatch);
     const double rows = flags_.rows;
     const double columns = (kDim + 1) * sizeof(float);  // weights and state
-    const double resident = static_cast<double>(ResidentBytes() - before) / rows - columns;
+    const double resident = (ResidentBytes() - before) / rows - columns;
     const double said = static_cast<double>(table_->bytes()) / rows - columns;
     std::printf(
         "memory  dim %-4d bytes a row beyond weights and state: %.2f by RSS, %.2f as the "

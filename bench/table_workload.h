@@ -1,10 +1,14 @@
 // Keys for bench_table: batches of distinct keys of a table whose rows were made in shuffled order,
-// with the position at which each was made. Immutable once made.
+// with the position at which each was made; and what the process has of the memory. Immutable once
+// made.
 #pragma once
+
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <fstream>
 #include <random>
 #include <span>
 #include <unordered_set>
@@ -15,6 +19,14 @@
 namespace emporium::bench {
 
 inline constexpr size_t kBatch = 8192;
+
+inline double ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  double size = 0;
+  double resident = 0;
+  statm >> size >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
 
 inline uint64_t KeyOfRank(uint64_t rank) { return MixBits(rank + 0x5bd1e995u); }
 

@@ -11,15 +11,10 @@
 #include "proto/mix.h"
 #include "proto/simd.h"
 #include "runtime/route.h"
+#include "tests/ps/table_parts.h"
 
 namespace emporium::ps {
 namespace {
-
-std::vector<PartitionId> Range(uint32_t begin, uint32_t end) {
-  std::vector<PartitionId> partitions;
-  for (uint32_t p = begin; p < end; ++p) partitions.emplace_back(static_cast<uint16_t>(p));
-  return partitions;
-}
 
 std::vector<IndexFind*> Finders() {
   std::vector<IndexFind*> finders = {IndexFindPlain, IndexFindSse2};

@@ -3,29 +3,20 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <random>
 #include <vector>
 
 #include "ps/arena.h"
 #include "ps/table.h"
+#include "tests/ps/table_parts.h"
 
 namespace emporium::ps {
 namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
-
-double ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  double size = 0;
-  double resident = 0;
-  statm >> size >> resident;
-  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
 
 // Mapped, not yet given by the kernel.
 class Pages {
@@ -101,13 +92,13 @@ TEST(ArenaAheadTest, ASmallArenaAsksForNothing) {
 TEST(ArenaAheadTest, ResidentIsWhatTheKernelSays) {
   PageAhead ahead;
   Arena arena(&ahead);
-  const double before = ResidentBytes();
+  const auto before = static_cast<double>(ResidentBytes());
   while (arena.used() < 160 * kMiB) std::memset(arena.Allocate(17'000), 1, 17'000);
   EXPECT_GE(arena.ahead(), 4 * Arena::kHugePage);
   EXPECT_LE(arena.ahead(), 8 * kMiB + arena.used() / 32);
   EXPECT_LE(arena.resident(), arena.used() + arena.ahead() + 4 * kMiB);
   ahead.WaitUntilIdle();
-  const double resident = ResidentBytes() - before;
+  const double resident = static_cast<double>(ResidentBytes()) - before;
   EXPECT_NEAR(static_cast<double>(arena.resident()) / resident, 1, 0.02);
 }
 
@@ -141,12 +132,6 @@ TEST(ArenaAheadTest, BlocksStayWhatTheyAreAndAShrunkArenaKeepsNothingAhead) {
   EXPECT_LE(arena.resident(), 3 * Arena::kHugePage);
 }
 
-std::vector<PartitionId> AllPartitions(uint32_t count) {
-  std::vector<PartitionId> partitions;
-  for (uint32_t p = 0; p < count; ++p) partitions.emplace_back(static_cast<uint16_t>(p));
-  return partitions;
-}
-
 TEST(TableAheadTest, RowsAreTheSameWithAndWithout) {
   constexpr uint32_t kPartitions = 16;
   TableSettings settings;
@@ -155,10 +140,10 @@ TEST(TableAheadTest, RowsAreTheSameWithAndWithout) {
   settings.optimizer.mutable_rowwise_adagrad();
   settings.initializer.mutable_normal()->set_stddev(0.1f);
   PageAhead ahead;
-  Table alone(settings, kPartitions, AllPartitions(kPartitions));
+  Table alone(settings, kPartitions, Range(0, kPartitions));
   for (int round = 0; round < 3; ++round) {
     // Destroyed and cleared while pages are asked for.
-    Table table(settings, kPartitions, AllPartitions(kPartitions), &ahead);
+    Table table(settings, kPartitions, Range(0, kPartitions), &ahead);
     std::vector<uint64_t> keys(5000);
     std::vector<Slot> slots(keys.size());
     for (uint64_t next = 0; next < 60'000; next += keys.size()) {
@@ -168,7 +153,7 @@ TEST(TableAheadTest, RowsAreTheSameWithAndWithout) {
       if (round == 1 && next == 40'000) table.Clear();
     }
     if (round < 2) continue;
-    for (const PartitionId partition : AllPartitions(kPartitions)) {
+    for (const PartitionId partition : Range(0, kPartitions)) {
       std::vector<std::pair<uint64_t, std::vector<float>>> rows;
       alone.ForEachRow(partition, [&](const RowView& row) {
         rows.emplace_back(row.key, std::vector<float>(row.weights.begin(), row.weights.end()));

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "ps/popularity.h"
 #include "ps/popularity_code.h"
 #include "tests/ps/shard_fixture.h"
+#include "tests/ps/table_parts.h"
 
 namespace emporium::ps {
 namespace {
@@ -422,22 +422,13 @@ TEST(MemoryBudget, ReachingItRefusesThePushAndChangesNothing) {
   EXPECT_EQ(cluster.Ask(0, PushHeader(0, t, 0, 1), known).type(), FrameType::kAck);
 }
 
-uint64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  uint64_t pages = 0;
-  statm >> pages >> pages;
-  return pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 // `bytes` is what the process has grown by.
 TEST(MemoryBudget, BytesAreWhatTheKernelGave) {
   TableSettings settings = TwoTables()[0];
   settings.dim = 32;
   settings.slots = Tables({})[0].slots;
   settings.initializer.mutable_zeros();
-  std::vector<PartitionId> owned;
-  for (uint16_t p = 0; p < kPartitions; ++p) owned.emplace_back(p);
-  Table table(settings, kPartitions, owned);
+  Table table(settings, kPartitions, Range(0, kPartitions));
   std::vector<uint64_t> keys(8192);
   std::vector<Slot> slots(keys.size());
   uint64_t next = 0;

@@ -15,17 +15,12 @@
 #include "proto/element.h"
 #include "ps/table.h"
 #include "tests/ps/plain_table.h"
+#include "tests/ps/table_parts.h"
 
 namespace emporium::ps {
 namespace {
 
 constexpr uint32_t kPartitions = 64;
-
-std::vector<PartitionId> Range(uint32_t begin, uint32_t end) {
-  std::vector<PartitionId> partitions;
-  for (uint32_t p = begin; p < end; ++p) partitions.emplace_back(static_cast<uint16_t>(p));
-  return partitions;
-}
 
 TableSettings Settings(const std::string& optimizer, uint32_t dim) {
   TableSettings settings;

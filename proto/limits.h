@@ -22,6 +22,10 @@ inline constexpr uint32_t kDefaultPartitions = 1024;
 inline constexpr uint32_t kMaxPartitions = 65536;
 inline constexpr uint32_t kMaxShards = 4096;
 
+// -- The popularity of a table, as servers tell and the scheduler adds up (control.thrift) --------
+inline constexpr uint32_t kPopularKeys = 16;  // most popular keys that are told
+inline constexpr uint32_t kPopularityBucketsPerOctave = 4;
+
 // -- The data plane ------------------------------------------------------------------------------
 inline constexpr uint32_t kMaxKeysPerSection = 4u << 20;  // keys of one table in one message
 inline constexpr uint64_t kMaxFrameBytes = 1ull << 30;    // a peer that sends more is refused

@@ -10,7 +10,7 @@
 namespace emporium::ps {
 namespace {
 
-constexpr double kPerOctave = 4;
+constexpr double kPerOctave = limits::kPopularityBucketsPerOctave;
 constexpr int64_t kBuckets = 1024;  // 256 octaves: more than floats have
 
 double Log2(float count) {

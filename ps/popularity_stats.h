@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "proto/limits.h"
+
 namespace emporium::ps {
 
 struct KeyCount {
@@ -34,7 +36,7 @@ struct PopularitySummary {
 
 class PopularityStats {
  public:
-  static constexpr size_t kTop = 16;
+  static constexpr size_t kTop = limits::kPopularKeys;
 
   explicit PopularityStats(double half_life);  // in ticks; 0: counts do not fade
 

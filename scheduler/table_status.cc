@@ -4,11 +4,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "proto/limits.h"
+
 namespace emporium::scheduler {
 namespace {
 
-constexpr size_t kTop = 16;
-constexpr double kBucketsPerOctave = 4;
+constexpr size_t kTop = limits::kPopularKeys;
+constexpr double kBucketsPerOctave = limits::kPopularityBucketsPerOctave;
 
 }  // namespace
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proto/check.h"
+#include "tests/source_dir.h"
 
 namespace emporium::models {
 
@@ -22,7 +23,7 @@ struct NamedTensor {
 class TensorFile {
  public:
   explicit TensorFile(const std::string& name) {
-    const auto path = std::filesystem::path(__FILE__).parent_path() / ".." / "reference" / name;
+    const auto path = TestsFolder() / "reference" / name;
     std::ifstream in(path, std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(in)), {});
     EMPORIUM_CHECK(bytes.compare(0, 4, "EMT1") == 0, "tests/reference holds the tensor file");

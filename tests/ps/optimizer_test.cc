@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/source_dir.h"
+
 namespace emporium::ps {
 namespace {
 
@@ -57,7 +59,7 @@ struct Case {
 };
 
 std::vector<Case> ReadCases() {
-  const auto path = std::filesystem::path(__FILE__).parent_path() / "../reference/optimizers.txt";
+  const auto path = TestsFolder() / "reference/optimizers.txt";
   std::ifstream file(path);
   std::vector<Case> cases;
   for (std::string text; std::getline(file, text);) {

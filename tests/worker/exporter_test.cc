@@ -8,6 +8,7 @@
 #include <map>
 
 #include "runtime/file.h"
+#include "tests/source_dir.h"
 #include "tests/worker/eval_fakes.h"
 #include "tests/worker/vector_fakes.h"
 #include "worker/bodies.h"
@@ -137,8 +138,7 @@ TEST_F(ExporterTest, SameFilesForAnyChunksAndAReRunReplaces) {
 
 // Every kind of index, read by the Python packages of the two libraries.
 TEST_F(ExporterTest, PythonFindsTheSameRecall) {
-  const std::string script =
-      (fs::path(__FILE__).parent_path().parent_path() / "python" / "check_index.py").string();
+  const std::string script = (TestsFolder() / "python" / "check_index.py").string();
   for (const auto kind :
        {spec::Export::FLAT, spec::Export::IVF, spec::Export::HNSW, spec::Export::HNSWLIB}) {
     job_.mutable_stage(0)->mutable_export_()->set_index(kind);

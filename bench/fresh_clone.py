@@ -18,16 +18,9 @@ def timed(command, directory, environment):
     """(seconds, output); ends the program when the command fails."""
     print("$", " ".join(command), flush=True)
     start = time.monotonic()
-    done = subprocess.run(
-    command,
-    cwd=directory,
-    env=environment,
-    stdin=subprocess.DEVNULL,
-    text=True,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    errors="replace",
-     check=False)
+    done = subprocess.run(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          errors="replace", check=False)
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\n{' '.join(command)} ended with code {done.returncode}")
     return time.monotonic() - start, done.stdout

@@ -83,16 +83,22 @@ struct ShardFile {
 
 struct KeyCount { 1: i64 key, 2: double count }  // the key's 64 bits
 
+// How a count stands over the rows of a table: popularity, or a slot that is a counter.
+struct CountStatus {
+  1: string name,
+  2: double total,        // decayed, of the whole table, the same on all servers
+  3: i64 zeros,           // rows without a count
+  4: map<i32, i64> rows,  // by bucket, see ps/popularity_stats.h
+  5: list<KeyCount> top   // largest first
+}
+
 struct TableStatus {
   1: string table, 2: i64 rows, 3: i64 bytes,
   4: i64 keys_refused,              // keys of steps whose gradients were dropped: not admitted
   5: i64 rows_expired,
-  // Where the table keeps popularity:
-  6: bool popularity,
-  7: double popularity_total,       // of the whole table, the same on all servers
-  8: i64 popularity_zeros,          // rows without a count
-  9: map<i32, i64> popularity_rows, // rows by bucket, see ps/popularity_stats.h
-  10: list<KeyCount> popularity_top // most popular first
+  6: optional CountStatus popularity,  // where the table keeps it
+  7: list<CountStatus> counters,       // in the order of the job
+  8: i64 version                       // steps applied, in all stages, when it was told
 }
 
 struct Counters {

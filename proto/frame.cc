@@ -1,4 +1,5 @@
-// The encoder and the decoder of the grammar in frame.h. Everything that a peer can send is looked
+// The encoder and the decoder of the grammar in frame.h; sections have their own file
+// (frame_section.h). Everything that a peer can send is looked
 // at here in the order of its bytes, and no count is believed before the bytes that it claims are
 // seen to be there: so a frame that claims a gigabyte costs no memory.
 #include "proto/frame.h"
@@ -13,18 +14,17 @@
 #include <xxhash.h>
 
 #include "proto/check.h"
+#include "proto/frame_section.h"
 #include "proto/limits.h"
 
 namespace emporium {
 namespace {
 
+using wire::Bad;
+
 static_assert(std::endian::native == std::endian::little, "the wire is little endian");
 
-constexpr uint16_t kAnyVersion = 1;      // header flag
-constexpr uint16_t kWantPopularity = 1;  // section flags
-constexpr uint16_t kHasCounts = 2;
-constexpr uint16_t kWantSlots = 4;
-constexpr uint16_t kKnownKeys = 8;
+constexpr uint16_t kAnyVersion = 1;  // header flag
 
 struct WireHeader {
   uint32_t magic;
@@ -50,62 +50,8 @@ static_assert(sizeof(WireHeader) == kFrameHeaderBytes);
 static_assert(offsetof(WireHeader, body_bytes) == 64);
 static_assert(offsetof(WireHeader, header_hash) == 88);
 
-struct WireSection {
-  uint16_t table;
-  uint16_t flags;
-  uint32_t dim;
-  uint32_t rows;
-  uint16_t slots;
-  uint8_t element;
-  uint8_t reserved;
-  double total;
-};
-static_assert(sizeof(WireSection) == kSectionHeaderBytes);
-static_assert(offsetof(WireSection, total) == 16);
-
-constexpr uint64_t PadTo8(uint64_t bytes) { return (bytes + 7) & ~uint64_t{7}; }
-
-bool CarriesKeys(FrameType type) { return type != FrameType::kPullReply; }
-
 uint64_t HashOf(const WireHeader& header) {
   return XXH3_64bits(&header, offsetof(WireHeader, header_hash));
-}
-
-Status Bad(const std::string& what) { return InvalidArgument("frame refused: " + what); }
-
-uint64_t WeightsBytes(const WireSection& wire) {
-  return uint64_t{wire.rows} * WeightBytes(static_cast<spec::ElementType>(wire.element), wire.dim);
-}
-
-// Length of a section's arrays before padding. No overflow: rows <= 2^22, dim <= 2^12.
-uint64_t SectionBodyBytes(FrameType type, const WireSection& wire) {
-  uint64_t keys = 0;
-  if (CarriesKeys(type)) keys = 8 * ((wire.flags & kKnownKeys) != 0 ? 1 : uint64_t{wire.rows});
-  const uint64_t counts = (wire.flags & kHasCounts) != 0 ? 1 : 0;
-  return keys + WeightsBytes(wire) + uint64_t{wire.rows} * 4 * (counts + wire.slots);
-}
-
-// The arrays of one section inside its frame.
-struct Arrays {
-  std::byte* keys = nullptr;  // or the hash
-  std::byte* weights = nullptr;
-  float* counts = nullptr;
-  float* slots = nullptr;
-  std::byte* end = nullptr;  // padding begins
-};
-Arrays ArraysOf(FrameType type, const WireSection& wire, std::byte* section) {
-  const uint64_t counts = (wire.flags & kHasCounts) != 0 ? uint64_t{wire.rows} * 4 : 0;
-  const uint64_t slots = uint64_t{wire.rows} * wire.slots * 4;
-  Arrays at;
-  at.keys = section + kSectionHeaderBytes;
-  at.end = at.keys + SectionBodyBytes(type, wire);
-  // The weights of a reply may have any length, so they come last.
-  at.weights = at.end - WeightsBytes(wire) - (CarriesKeys(type) ? counts + slots : 0);
-  std::byte* const behind =
-      CarriesKeys(type) ? at.weights + WeightsBytes(wire) : section + kSectionHeaderBytes;
-  at.counts = reinterpret_cast<float*>(behind);
-  at.slots = reinterpret_cast<float*>(behind + counts);
-  return at;
 }
 
 Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
@@ -202,77 +148,6 @@ FrameHeader AnswerHeader(FrameType type, const FrameHeader& request, RouteVersio
   return header;
 }
 
-Status CheckSection(FrameType type, const WireSection& wire) {
-  if (wire.table >= limits::kMaxTables) return Bad("table " + std::to_string(wire.table));
-  const std::string where = "table " + std::to_string(wire.table) + ": ";
-  uint16_t legal_flags = 0;
-  if (type == FrameType::kPull) legal_flags = kWantPopularity | kWantSlots;
-  if (type == FrameType::kPullReply) legal_flags = kHasCounts;
-  if (type == FrameType::kPush) legal_flags = kHasCounts | kKnownKeys;
-  if ((wire.flags & ~legal_flags) != 0) return Bad(where + "flags that its type does not have");
-  const bool slots = type == FrameType::kPullReply || type == FrameType::kPush;
-  if (wire.slots > (slots ? limits::kMaxSlots : 0)) {
-    return Bad(where + std::to_string(wire.slots) + " slots");
-  }
-  const bool legal_element = type == FrameType::kPullReply ? spec::ElementType_IsValid(wire.element)
-                                                           : wire.element == spec::FP32;
-  if (!legal_element || wire.reserved != 0) {
-    return Bad(where + "element type " + std::to_string(wire.element));
-  }
-  if (wire.rows > limits::kMaxKeysPerSection) {
-    return Bad(where + std::to_string(wire.rows) + " rows, at most " +
-               std::to_string(limits::kMaxKeysPerSection) + " in one message");
-  }
-  if (wire.dim > limits::kMaxDim) return Bad(where + "dim " + std::to_string(wire.dim));
-  if (type == FrameType::kPull && wire.dim != 0) return Bad(where + "a Pull with values");
-  if (type != FrameType::kPull && wire.dim == 0 && wire.rows != 0) {
-    return Bad(where + "rows without values");
-  }
-  if (!std::isfinite(wire.total)) return Bad(where + "total is not finite");
-  return Status::Ok();
-}
-
-// Takes one section off the front of `body`.
-Result<SectionView> TakeSection(FrameType type, std::span<const std::byte>& body) {
-  if (body.size() < kSectionHeaderBytes) return Bad("ends inside a section header");
-  WireSection wire;
-  std::memcpy(&wire, body.data(), sizeof(wire));
-  EMPORIUM_RETURN_IF_ERROR(CheckSection(type, wire));
-  const uint64_t used = kSectionHeaderBytes + SectionBodyBytes(type, wire);
-  if (body.size() < PadTo8(used)) {
-    return Bad("table " + std::to_string(wire.table) + ": claims " + std::to_string(used) +
-               " bytes, " + std::to_string(body.size()) + " are left");
-  }
-  for (uint64_t i = used; i < PadTo8(used); ++i) {
-    if (body[i] != std::byte{0}) return Bad("padding is not zero");
-  }
-  SectionView view;
-  view.table = TableId(wire.table);
-  view.want_popularity = (wire.flags & kWantPopularity) != 0;
-  view.want_slots = (wire.flags & kWantSlots) != 0;
-  view.known_keys = (wire.flags & kKnownKeys) != 0;
-  view.dim = wire.dim;
-  view.slots_dim = wire.slots;
-  view.rows = wire.rows;
-  view.total = wire.total;
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): the same places, only read
-  const Arrays at = ArraysOf(type, wire, const_cast<std::byte*>(body.data()));
-  if (view.known_keys) {
-    std::memcpy(&view.keys_hash, at.keys, sizeof(view.keys_hash));
-  } else if (CarriesKeys(type)) {
-    view.keys = {reinterpret_cast<const uint64_t*>(at.keys), wire.rows};
-  }
-  view.element = static_cast<spec::ElementType>(wire.element);
-  if (type == FrameType::kPullReply) view.weights = {at.weights, WeightsBytes(wire)};
-  if (view.element == spec::FP32) {
-    view.values = {reinterpret_cast<const float*>(at.weights), size_t{wire.rows} * wire.dim};
-  }
-  if ((wire.flags & kHasCounts) != 0) view.counts = {at.counts, wire.rows};
-  view.slots = {at.slots, size_t{wire.rows} * wire.slots};
-  body = body.subspan(PadTo8(used));
-  return view;
-}
-
 }  // namespace
 
 Result<FrameHeader> FrameView::ParseHeader(std::span<const std::byte> bytes) {
@@ -306,7 +181,7 @@ Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
   }
   std::bitset<limits::kMaxTables> seen;
   for (uint32_t i = 0; i < wire.sections; ++i) {
-    EMPORIUM_ASSIGN_OR_RETURN(SectionView section, TakeSection(type, body));
+    EMPORIUM_ASSIGN_OR_RETURN(SectionView section, wire::TakeSection(type, body));
     if (seen.test(section.table.value())) {
       return Bad("table " + std::to_string(section.table.value()) + " occurs twice");
     }
@@ -317,50 +192,92 @@ Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
   return view;
 }
 
+Observation ObservationReader::Next() {
+  if (bytes_ == 0) return {};
+  Observation observation;
+  for (uint32_t i = 0; i < bytes_; ++i) observation.mask |= uint32_t{masks_[i]} << 8 * i;
+  masks_ = masks_.subspan(bytes_);
+  const auto values = static_cast<size_t>(std::popcount(observation.mask));
+  observation.values = values_.first(values);
+  values_ = values_.subspan(values);
+  return observation;
+}
+
+namespace {
+
+wire::Section WireOf(FrameType type, const FrameBuilder::Section& s) {
+  wire::Section wire{};
+  wire.table = s.table.value();
+  const bool more = s.slot_totals > 0 || (type == FrameType::kPush && s.slots > 0);
+  wire.flags = static_cast<uint16_t>(
+      (s.want_popularity ? wire::kWantPopularity : 0) | (s.has_counts ? wire::kHasCounts : 0) |
+      (s.want_slots ? wire::kWantSlots : 0) | (s.known_keys ? wire::kKnownKeys : 0) |
+      (more ? wire::kMore : 0));
+  wire.slots = static_cast<uint16_t>(s.slots);
+  wire.element = static_cast<uint8_t>(s.element);
+  wire.dim = s.dim;
+  wire.rows = wire::CarriesKeys(type) ? s.keys : s.rows;
+  wire.total = s.total;
+  return wire;
+}
+
+wire::More MoreOf(const FrameBuilder::Section& s) {
+  return {static_cast<uint16_t>(s.slot_totals), 0, s.observed};
+}
+
+// Writes what is known of a section already; the rest is the caller's.
+FrameBuilder::Parts BeginSection(FrameType type, const FrameBuilder::Section& s,
+                                 std::byte* section) {
+  const wire::Section wire = WireOf(type, s);
+  const wire::More more = MoreOf(s);
+  std::memcpy(section, &wire, sizeof(wire));
+  const wire::Arrays at = wire::ArraysOf(type, wire, more, section);
+  FrameBuilder::Parts parts;
+  if (s.known_keys) {
+    std::memcpy(at.keys, &s.keys_hash, sizeof(uint64_t));
+  } else if (wire::CarriesKeys(type)) {
+    parts.keys = {reinterpret_cast<uint64_t*>(at.keys), wire.rows};
+  }
+  if (type == FrameType::kPullReply) {
+    parts.weights = {at.weights, at.weight_bytes};
+    parts.slots = {at.slots, size_t{wire.rows} * wire.slots};
+  }
+  if (s.element == spec::FP32) {
+    parts.values = {reinterpret_cast<float*>(at.weights), size_t{wire.rows} * wire.dim};
+  }
+  if (s.has_counts) parts.counts = {at.counts, wire.rows};
+  std::fill(at.end, at.more, std::byte{0});
+  if ((wire.flags & wire::kMore) == 0) return parts;
+  std::memcpy(at.more, &more, sizeof(more));
+  parts.slot_totals = {at.totals, s.slot_totals};
+  parts.observed = {at.observed, s.observed};
+  parts.masks = {at.masks, at.mask_bytes};
+  std::fill(at.more_end, section + wire::SectionBytes(type, wire, more), std::byte{0});
+  return parts;
+}
+
+}  // namespace
+
 FrameBuilder::FrameBuilder(const FrameHeader& header, std::span<const Section> sections) {
-  const bool keyed = CarriesKeys(header.type);
-  std::vector<WireSection> wires;
-  wires.reserve(sections.size());
+  const FrameType type = header.type;
+  const auto bytes_of = [type](const Section& s) {
+    return wire::SectionBytes(type, WireOf(type, s), MoreOf(s));
+  };
   uint64_t body_bytes = 0;
   for (const Section& s : sections) {
-    EMPORIUM_CHECK(keyed ? s.rows == 0 || s.rows == s.keys : s.keys == 0,
+    EMPORIUM_CHECK(wire::CarriesKeys(type) ? s.rows == 0 || s.rows == s.keys : s.keys == 0,
                    "a section has as many rows as keys; a PullReply has rows only");
-    WireSection wire{};
-    wire.table = s.table.value();
-    wire.flags = static_cast<uint16_t>(
-        (s.want_popularity ? kWantPopularity : 0) | (s.has_counts ? kHasCounts : 0) |
-        (s.want_slots ? kWantSlots : 0) | (s.known_keys ? kKnownKeys : 0));
-    wire.slots = static_cast<uint16_t>(s.slots);
-    wire.element = static_cast<uint8_t>(s.element);
-    wire.dim = s.dim;
-    wire.rows = keyed ? s.keys : s.rows;
-    wire.total = s.total;
-    EMPORIUM_CHECK(CheckSection(header.type, wire).ok(), "a section that our own decoder refuses");
-    body_bytes += kSectionHeaderBytes + PadTo8(SectionBodyBytes(header.type, wire));
-    wires.push_back(wire);
+    EMPORIUM_CHECK(
+        wire::CheckSection(type, WireOf(type, s)).ok() && s.slot_totals <= limits::kMaxSlots,
+        "a section that our own decoder refuses");
+    body_bytes += bytes_of(s);
   }
   bytes_.resize(kFrameHeaderBytes + body_bytes);
   WriteHeader(header, static_cast<uint32_t>(sections.size()), body_bytes, bytes_.data());
   std::byte* section = bytes_.data() + kFrameHeaderBytes;
-  for (size_t i = 0; i < wires.size(); ++i) {
-    const WireSection& wire = wires[i];
-    std::memcpy(section, &wire, sizeof(wire));
-    const Arrays at = ArraysOf(header.type, wire, section);
-    Parts parts;
-    if (sections[i].known_keys) {
-      std::memcpy(at.keys, &sections[i].keys_hash, sizeof(uint64_t));
-    } else if (keyed) {
-      parts.keys = {reinterpret_cast<uint64_t*>(at.keys), wire.rows};
-    }
-    if (!keyed) parts.weights = {at.weights, WeightsBytes(wire)};
-    if (sections[i].element == spec::FP32) {
-      parts.values = {reinterpret_cast<float*>(at.weights), size_t{wire.rows} * wire.dim};
-    }
-    if (sections[i].has_counts) parts.counts = {at.counts, wire.rows};
-    parts.slots = {at.slots, size_t{wire.rows} * wire.slots};
-    parts_.push_back(parts);
-    section += kSectionHeaderBytes + PadTo8(SectionBodyBytes(header.type, wire));
-    std::fill(at.end, section, std::byte{0});
+  for (const Section& s : sections) {
+    parts_.push_back(BeginSection(type, s, section));
+    section += bytes_of(s);
   }
 }
 

@@ -13,26 +13,34 @@
 //             it)
 //   section  := table u16 | flags u16 | dim u32 | rows u32 | slots u16 | element u8 | reserved u8
 //             | total f64 | keys | value f32 x (rows * dim) | count f32 x rows
-//             | slot f32 x (rows * slots) | zeros to 8
-//             (PullReply: total | counts | slots | weights | zeros to 8)
+//             | zeros to 8 | more
+//             (PullReply: total | counts | slot f32 x (rows * slots) | weights | zeros to 8 | more)
+//   more     := nothing, or with kMore:
+//               totals u16 | reserved u16 | observed u32 | total f64 x totals
+//             | value f32 x observed | mask u8 x (rows * (slots + 7) / 8)  (Push)
+//             | zeros to 8
 //   weights  := `rows` rows of `dim` weights in the form that `element` says (proto/element.h)
 //   keys     := key u64 x rows                  (XXH3 of them in their place with kKnownKeys)
 //
 //   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts, 4
-//   kWantSlots, 8 kKnownKeys; the counts are there only with the second. A table occurs at most
-//   once in a frame.
+//   kWantSlots, 8 kKnownKeys, 16 kMore; the counts are there only with the second. A table occurs
+//   at most once in a frame.
 //
 //   Pull       keys; no values; flag kWantPopularity asks for counts, kWantSlots for slots. dim 0.
 //              With micro_batches the shard keeps the keys for the push of that micro-batch.
 //   PullReply  no keys (they are the request's, in its order); weights instead of values, in the
 //              form in which the table holds them; counts = popularity if it was asked for; total =
-//              the table's decayed total; slots = the rows' slots if they were asked for.
+//              the table's decayed total; slots = the rows' slots if they were asked for, and
+//              totals = of each slot that is a counter its total over the table.
 //   Push       keys, values = gradients; kKnownKeys: the keys are those of the pull of the same
 //              (step, micro_batch), and are not sent again; a shard that does not know them answers
 //              with the error kNotFound. kHasCounts: counts = positive sightings of each key;
-//              total = sum of the counts of the whole micro-batch over all shards; slots = what was
-//              observed for each slot of the table, NaN where nothing was; event_time = newest
-//              event of the micro-batch, seconds since 1970 (0: the data has no time).
+//              total = sum of the counts of the whole micro-batch over all shards, and so are
+//              totals, of each counter. Bit s of a key's mask (little endian): something was
+//              observed for slot s; the values follow one another, key by key, slots ascending. A
+//              time is u32 seconds since 1970 in the place of a float, here as in a reply.
+//              event_time = newest event of the micro-batch, seconds since 1970 (0: the data has
+//              no time).
 //   Assign     keys, values: sets rows that do not exist yet; answered by Ack.
 //   Ack        no sections.
 //   Error      error = StatusCode, body = UTF-8 message instead of sections.
@@ -65,7 +73,7 @@ enum class FrameType : uint8_t {
 };
 
 inline constexpr uint32_t kFrameMagic = 0x31504d45;  // "EMP1"
-inline constexpr uint8_t kFrameVersion = 2;
+inline constexpr uint8_t kFrameVersion = 3;
 inline constexpr size_t kFrameHeaderBytes = 96;
 inline constexpr size_t kSectionHeaderBytes = 24;
 
@@ -101,9 +109,35 @@ struct SectionView {
   spec::ElementType element = spec::FP32;
   std::span<const std::byte> weights;  // PullReply: n rows of WeightBytes(element, dim)
   std::span<const float> counts;       // [n] or empty
-  std::span<const float> slots;        // [n, slots_dim]
+  std::span<const float> slots;        // PullReply: [n, slots_dim]
   uint32_t rows = 0;                   // n: keys, or value rows of a PullReply
   double total = 0;
+  std::span<const double> slot_totals;  // by counter, or empty
+  std::span<const float> observed;      // Push; read it with an ObservationReader
+  std::span<const uint8_t> masks;       // [n, MaskBytes(slots_dim)]
+};
+
+// Bytes of a key's mask.
+constexpr uint32_t MaskBytes(uint32_t slots) { return (slots + 7) / 8; }
+
+// What was observed of one key: the slots whose bits are set, and their values in that order.
+struct Observation {
+  uint32_t mask = 0;
+  std::span<const float> values;
+};
+
+// The observations of a Push's section, key by key; there are none where slots_dim is 0.
+class ObservationReader {
+ public:
+  explicit ObservationReader(const SectionView& section)
+      : masks_(section.masks), values_(section.observed), bytes_(MaskBytes(section.slots_dim)) {}
+  // To be called once for each key.
+  Observation Next();
+
+ private:
+  std::span<const uint8_t> masks_;
+  std::span<const float> values_;
+  const uint32_t bytes_;
 };
 
 class FrameView {
@@ -142,6 +176,8 @@ class FrameBuilder {
     bool known_keys = false;  // of a Push: `keys` are `keys_hash` on the wire
     uint64_t keys_hash = 0;
     spec::ElementType element = spec::FP32;  // of a PullReply
+    uint32_t slot_totals = 0;                // of a Push and a PullReply: counters of the table
+    uint32_t observed = 0;                   // of a Push: values in all
   };
   // Writable views of one declared section; every element is the caller's to write. `weights` are
   // of a PullReply; with FP32 they are the same bytes as `values`.
@@ -150,7 +186,10 @@ class FrameBuilder {
     std::span<float> values;
     std::span<std::byte> weights;
     std::span<float> counts;
-    std::span<float> slots;
+    std::span<float> slots;  // of a PullReply
+    std::span<double> slot_totals;
+    std::span<float> observed;  // of a Push, as are ...
+    std::span<uint8_t> masks;   // ... these
   };
 
   FrameBuilder(const FrameHeader& header, std::span<const Section> sections);

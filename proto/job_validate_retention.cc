@@ -1,5 +1,6 @@
 // ValidateJob: what a table keeps of its keys, and how long.
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
 #include "proto/job_validate.h"
@@ -54,27 +55,92 @@ void CheckExpiry(const spec::Table& table, const std::string& path, Checker* che
                 "give more rows, or fewer cluster.partitions");
 }
 
-void CheckSlot(const spec::Table& table, const spec::Slot& slot, const std::string& path,
-               Checker* check) {
-  const spec::Job& job = check->job();
+bool IsInteger(const std::string& text) {
+  int64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [parsed, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && parsed == end;
+}
+
+void CheckWhen(const spec::Slot::When& when, const std::string& path, Checker* check) {
+  const spec::Column* column = check->FindColumn(DataRole::kEvents, when.column());
+  const bool kinds =
+      column != nullptr && (column->type() == spec::STRING || column->type() == spec::INT);
+  check->Expect(kinds && when.column() != check->job().data().time_column(), path + ".column",
+                "\"" + when.column() + "\" is no STRING or INT column of data.events",
+                "name the one that says of which kind an event is");
+  if (when.value_size() == 0) check->Missing(path + ".value", "say which events feed the slot");
+  std::vector<std::string> taken;
+  for (int i = 0; i < when.value_size(); ++i) {
+    const std::string& value = when.value(i);
+    check->Expect(!kinds || column->type() == spec::STRING || IsInteger(value),
+                  At(path + ".value", i), "\"" + value + "\" is no number, but the column is INT",
+                  "give an integer");
+    check->Expect(std::find(taken.begin(), taken.end(), value) == taken.end(),
+                  At(path + ".value", i), "\"" + value + "\" is given twice", "remove one");
+    taken.push_back(value);
+  }
+}
+
+bool IsTime(const spec::Slot& slot, const Checker& check) {
+  return !slot.column().empty() && slot.column() == check.job().data().time_column();
+}
+
+void CheckSlotColumn(const spec::Slot& slot, const std::string& path, Checker* check) {
   if (slot.column().empty()) {
     check->Expect(slot.update() == spec::Slot::ADD, path + ".column", "is missing",
-                  "name the column whose values it takes; only ADD counts occurrences");
-  } else {
-    const spec::Column* column = check->FindColumn(DataRole::kEvents, slot.column());
-    const bool number =
-        column != nullptr && (column->type() == spec::INT || column->type() == spec::FLOAT);
-    check->Expect(number && slot.column() != job.data().time_column(), path + ".column",
-                  "\"" + slot.column() + "\" is no INT or FLOAT column of data.events",
-                  "name one, not the time column");
+                  "name the column whose values it takes; only ADD counts events");
+    return;
   }
-  check->Expect(!slot.fades() || slot.update() == spec::Slot::ADD, path + ".fades",
-                "only what is added up fades", "remove it, or use update: ADD");
+  const spec::Column* column = check->FindColumn(DataRole::kEvents, slot.column());
+  const bool number =
+      column != nullptr && (column->type() == spec::INT || column->type() == spec::FLOAT);
+  check->Expect(number, path + ".column",
+                "\"" + slot.column() + "\" is no INT or FLOAT column of data.events", "name one");
+  const bool keeps_one = slot.update() == spec::Slot::MIN || slot.update() == spec::Slot::MAX ||
+                         slot.update() == spec::Slot::SET;
+  check->Expect(!IsTime(slot, *check) || keeps_one, path + ".update",
+                "times are not added up and have no mean", "use MIN, MAX or SET");
+  check->Expect(!IsTime(slot, *check) || slot.initial() == 0, path + ".initial",
+                "before the first event there is no time", "remove it");
+}
+
+void CheckFading(const spec::Table& table, const spec::Slot& slot, const std::string& path,
+                 Checker* check) {
   const spec::Popularity& popularity = table.popularity();
+  const bool steps = slot.half_life_steps() != 0;
+  const bool days = slot.half_life_days() != 0;
+  const std::string of_own = path + (days ? ".half_life_days" : ".half_life_steps");
+  check->ExpectRange(slot.half_life_steps(), 0, kHuge, path + ".half_life_steps");
+  check->ExpectRange(slot.half_life_days(), 0, kHuge, path + ".half_life_days");
+  if (!slot.fades() && !steps && !days) return;
+  check->Expect(slot.update() == spec::Slot::ADD, slot.fades() ? path + ".fades" : of_own,
+                "only what is added up fades", "remove it, or use update: ADD");
   check->Expect(
       !slot.fades() || popularity.half_life_steps() > 0 || popularity.half_life_days() > 0,
       path + ".fades", "the table's popularity has no half life",
       "give popularity { half_life_steps or half_life_days }");
+  check->Expect(slot.fades() + steps + days == 1, of_own, "the slot has more than one half life",
+                "give one of fades and the two half lives");
+  check->Expect(slot.initial() == 0, path + ".initial", "what fades starts from 0", "remove it");
+  if (!steps && !days) return;
+  check->Expect(table.has_popularity(), of_own, "needs popularity, whose clock it shares",
+                "set popularity {} for the table");
+  check->Expect(!days || check->job().data().has_time_column(), of_own, "the events have no time",
+                "set data.time_column, or give half_life_steps");
+  bool mixed = steps ? popularity.half_life_days() > 0 : popularity.half_life_steps() > 0;
+  for (const spec::Slot& other : table.slot()) {
+    mixed = mixed || (steps ? other.half_life_days() > 0 : other.half_life_steps() > 0);
+  }
+  check->Expect(!mixed, of_own, "other counts of the table fade by another clock",
+                "give all half lives of a table in steps, or all in days");
+}
+
+void CheckSlot(const spec::Table& table, const spec::Slot& slot, const std::string& path,
+               Checker* check) {
+  CheckSlotColumn(slot, path, check);
+  if (slot.has_when()) CheckWhen(slot.when(), path + ".when", check);
+  CheckFading(table, slot, path, check);
   check->ExpectProbability(slot.least_rho(), path + ".least_rho");
   check->ExpectRange(slot.initial(), -kHuge, kHuge, path + ".initial");
 }
@@ -94,27 +160,44 @@ void CheckSlots(const spec::Table& table, const std::string& path, Checker* chec
                 "remove them");
 }
 
+void CheckSlotInput(const spec::Feature& feature, const spec::SlotInput& input,
+                    const std::string& path, Checker* check) {
+  const spec::Table* table = check->FindTable(feature.table());
+  std::vector<std::string> names;
+  const spec::Slot* slot = nullptr;
+  for (int s = 0; table != nullptr && s < table->slot_size(); ++s) {
+    names.push_back(table->slot(s).name());
+    if (table->slot(s).name() == input.slot()) slot = &table->slot(s);
+  }
+  check->Expect(slot != nullptr, path + ".slot",
+                "the feature's table has no slot \"" + input.slot() + "\"",
+                Checker::Suggest(input.slot(), names, "declare it in the table"));
+  if (slot == nullptr) return;
+  const bool frequency =
+      input.as() == spec::SlotInput::IIF || input.as() == spec::SlotInput::POPULARITY;
+  check->Expect(!frequency || slot->update() == spec::Slot::ADD, path + ".as",
+                "only counters, whose update is ADD, have a total", "use VALUE");
+  check->Expect(
+      (input.as() == spec::SlotInput::AGE) == IsTime(*slot, *check), path + ".as",
+      IsTime(*slot, *check) ? "a time enters as its age" : "the slot holds no time",
+      IsTime(*slot, *check) ? "use AGE" : "use another form, or a slot of the time column");
+  check->Expect(!input.log1p() || input.as() == spec::SlotInput::VALUE, path + ".log1p",
+                "is for the value itself", "remove it");
+}
+
 }  // namespace
 
 void CheckSlotInputs(const spec::Feature& feature, const spec::Column& column,
                      const std::string& path, Checker* check) {
+  const bool of_rows = check->job().model().has_deepfm() && feature.source() == spec::ROW;
   for (int i = 0; i < feature.slot_input_size(); ++i) {
-    const std::string of_input = At(path + ".slot_input", i) + ".slot";
-    const std::string& name = feature.slot_input(i).slot();
-    const spec::Table* table = check->FindTable(feature.table());
-    std::vector<std::string> names;
-    for (int s = 0; table != nullptr && s < table->slot_size(); ++s) {
-      names.push_back(table->slot(s).name());
-    }
-    check->Expect(std::find(names.begin(), names.end(), name) != names.end(), of_input,
-                  "the feature's table has no slot \"" + name + "\"",
-                  Checker::Suggest(name, names, "declare it in the table"));
+    CheckSlotInput(feature, feature.slot_input(i), At(path + ".slot_input", i), check);
   }
-  check->Expect(feature.slot_input_size() == 0 ||
-                    (check->job().model().has_deepfm() && feature.source() == spec::ROW &&
-                     column.type() != spec::TEXT),
+  check->Expect(feature.slot_input_size() == 0 || (of_rows && column.type() != spec::TEXT),
                 path + ".slot_input", "is for ROW features of one key of a DeepFM model",
                 "remove it");
+  check->Expect(feature.sighting() || of_rows, path + ".sighting",
+                "is for ROW features of a DeepFM model", "remove it");
 }
 
 void CheckRetention(const spec::Table& table, const std::string& path, Checker* check) {

@@ -13,6 +13,7 @@
 //     state f32 [n, s]       popularity f32 [n] (if kept)
 //     last_step u32 [n]      updates u32 [n]      extra u32 [n, e] (ps/row_slots.h, if e > 0)
 //     sketch u8 [P, 4 w]     sketch_held u32 [P]  (ps/admission.h)
+//     slot_totals     f64 [c]: of the table's counters, as of total_step (if c > 0)
 //
 // Datasets with elements are chunked with Fletcher32 checksums; the file's own structure has
 // checksums too (libver latest). Rows stream through blocks of bounded size in both directions.

@@ -47,11 +47,13 @@ class Restorer {
     for (size_t t = 0; t < shard_->tables(); ++t) {
       const RowLayout& mine = shard_->table(t).layout();
       const RowLayout& theirs = file_.tables()[t].layout;
-      const bool fits = file_.tables()[t].name == shard_->table(t).settings().name &&
-                        theirs.dim == mine.dim && theirs.element == mine.element &&
-                        theirs.state == mine.state && theirs.extra == mine.extra &&
-                        (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0) &&
-                        file_.tables()[t].sketch_width == SketchWidthOf(shard_->table(t));
+      const bool fits =
+          file_.tables()[t].name == shard_->table(t).settings().name && theirs.dim == mine.dim &&
+          theirs.element == mine.element && theirs.state == mine.state &&
+          theirs.extra == mine.extra &&
+          (theirs.popularity_bytes > 0) == (mine.popularity_bytes > 0) &&
+          file_.tables()[t].total.slots.size() == shard_->table(t).counters().size() &&
+          file_.tables()[t].sketch_width == SketchWidthOf(shard_->table(t));
       if (!fits) {
         return DataLoss(file_.path() + ": table " + file_.tables()[t].name +
                         " is not what the job says");
@@ -117,13 +119,6 @@ class Restorer {
   Shard* shard_;
 };
 
-bool SameTotals(const std::vector<Table::Total>& a, const std::vector<Table::Total>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const Table::Total& x, const Table::Total& y) {
-                      return x.value == y.value && x.step == y.step && x.time == y.time;
-                    });
-}
-
 // What all files of a checkpoint say alike: one cut, one set of totals.
 class Cut {
  public:
@@ -135,7 +130,7 @@ class Cut {
       totals_ = std::move(totals);
       return Status::Ok();
     }
-    if (*position_ == file.facts().position && SameTotals(totals_, totals)) return Status::Ok();
+    if (*position_ == file.facts().position && totals_ == totals) return Status::Ok();
     return DataLoss(file.path() + ": is of another step than the files before it");
   }
   const std::optional<Position>& position() const { return position_; }

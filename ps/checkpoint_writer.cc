@@ -155,6 +155,11 @@ class TableWriter {
       const Column held{"sketch_held", H5T_STD_U32LE, 1, false, sketch_held_.data()};
       EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), held, sketch_held_.size()));
     }
+    std::vector<double> totals = table_.total().slots;
+    if (!totals.empty()) {
+      const Column of_slots{"slot_totals", H5T_IEEE_F64LE, 1, false, totals.data()};
+      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), of_slots, totals.size()));
+    }
     const Column column{"offset", H5T_STD_U64LE, 1, false, offset.data()};
     return writer_.WriteWhole(group.id(), column, offset.size());
   }
@@ -163,7 +168,7 @@ class TableWriter {
   Status WriteAttributes(hid_t group) {
     const RowLayout& layout = block_.layout;
     const uint8_t popularity = layout.popularity_bytes > 0 ? 1 : 0;
-    const Table::Total total = table_.total();
+    const Table::Total& total = table_.total();
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.settings().name));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "dim", H5T_STD_U32LE, layout.dim));
     const auto element = static_cast<uint8_t>(layout.element);

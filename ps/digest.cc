@@ -85,6 +85,7 @@ std::string PartitionDigest(std::span<const TablePart> tables) {
     Append(bytes, table.total.value);
     Append(bytes, table.total.step);
     Append(bytes, table.total.time);
+    Append(bytes, std::span<const double>(table.total.slots));
   }
   stream.Add(bytes);
   return stream.Finish();

@@ -1,13 +1,13 @@
 // SHA-256 of rows, independent of where and in which file they lie. The digest of a partition is
 //
-//   partition := SHA-256( (rows(table) | total f64 | total step u32 | total time u32)
-//                         for each table by id )
+//   partition := SHA-256( (rows(table) | total f64 | total step u32 | total time u32
+//                          | total f64 for each counter) for each table by id )
 //   rows      := SHA-256( (key u64 | weights | state f32.. | popularity f32 if kept
 //                          | last_step u32 | updates u32 | extra u32..) for each row by ascending
 //                         key, then sketch u8.. | held u32 if the table has an admission sketch )
 //
 // little endian; weights in the bytes of the table's element type (proto/element.h). The table's
-// popularity total is the same on every shard, so it may stand in every partition. Values; belongs
+// totals are the same on every shard, so they may stand in every partition. Values; belongs
 // to one thread.
 #pragma once
 

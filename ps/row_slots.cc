@@ -1,6 +1,7 @@
 #include "ps/row_slots.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -8,6 +9,7 @@
 
 #include "proto/check.h"
 #include "proto/exact_math.h"
+#include "ps/popularity.h"
 
 namespace emporium::ps {
 namespace {
@@ -26,6 +28,12 @@ float Load(const std::byte* from) {
 void Store(double value, std::byte* to) {
   const auto stored = static_cast<float>(value);
   std::memcpy(to, &stored, sizeof(stored));
+}
+
+uint32_t LoadTime(const std::byte* from) {
+  uint32_t seconds;
+  std::memcpy(&seconds, from, sizeof(seconds));
+  return seconds;
 }
 
 // What is beyond a float stays the largest one.
@@ -50,15 +58,41 @@ void ObserveMean(const SlotRule& rule, double x, std::byte* at) {
   Store(std::min(updates + 1, kExact), at + kWord);
 }
 
+// What remains over some ticks, by half life. Most slots of a table have the same one.
+class Factors {
+ public:
+  Factors(uint32_t from, uint32_t to) : from_(from), to_(to) {}
+  double Of(double half_life) {
+    if (half_life != half_life_) factor_ = Decay(half_life).Factor(from_, to_);
+    half_life_ = half_life;
+    return factor_;
+  }
+
+ private:
+  const uint32_t from_, to_;
+  double half_life_ = 0;
+  double factor_ = 1;
+};
+
+// 0: no time yet.
+void ObserveTime(spec::Slot::Update update, uint32_t seconds, std::byte* at) {
+  const uint32_t before = LoadTime(at);
+  if (before != 0 && update == spec::Slot::MIN) seconds = std::min(seconds, before);
+  if (update == spec::Slot::MAX) seconds = std::max(seconds, before);
+  std::memcpy(at, &seconds, sizeof(seconds));
+}
+
 }  // namespace
 
 RowSlots::RowSlots(std::vector<SlotRule> rules, bool event_time)
     : rules_(std::move(rules)), words_(event_time ? 1 : 0) {
   at_.reserve(rules_.size());
-  for (const SlotRule& rule : rules_) {
+  for (uint32_t s = 0; s < slots(); ++s) {
+    const SlotRule& rule = rules_[s];
     at_.push_back(words_ * kWord);
     words_ += IsMean(rule) ? 2 : 1;
-    fades_ = fades_ || rule.fades;
+    fades_ = fades_ || rule.half_life > 0;
+    if (rule.update == spec::Slot::ADD) counters_.push_back(s);
   }
 }
 
@@ -71,26 +105,44 @@ void RowSlots::ReadInitial(std::span<float> values) const {
   for (size_t s = 0; s < rules_.size(); ++s) values[s] = rules_[s].initial;
 }
 
-void RowSlots::Read(const std::byte* extras, double factor, std::span<float> values) const {
+void RowSlots::Read(const std::byte* extras, uint32_t from, uint32_t to,
+                    std::span<float> values) const {
+  Factors factors(from, to);
   for (size_t s = 0; s < rules_.size(); ++s) {
-    const float value = Load(extras + at_[s]);
-    values[s] = rules_[s].fades ? static_cast<float>(value * factor) : value;
+    const std::byte* const at = extras + at_[s];
+    if (rules_[s].half_life > 0) {
+      values[s] = static_cast<float>(Load(at) * factors.Of(rules_[s].half_life));
+    } else {
+      std::memcpy(&values[s], at, sizeof(float));  // a float, or the bits of a time
+    }
   }
 }
 
-void RowSlots::Fade(std::byte* extras, double factor) const {
-  if (!fades_) return;
-  for (size_t s = 0; s < rules_.size(); ++s) {
-    if (rules_[s].fades) Store(Load(extras + at_[s]) * factor, extras + at_[s]);
-  }
-}
-
-void RowSlots::Observe(std::byte* extras, std::span<const float> observed) const {
-  EMPORIUM_CHECK(observed.size() == rules_.size(), "an observation for each slot");
-  for (size_t s = 0; s < rules_.size(); ++s) {
-    const double x = observed[s];
-    if (std::isnan(x)) continue;
+void RowSlots::Fade(std::byte* extras, uint32_t from, uint32_t to) const {
+  Factors factors(from, to);
+  for (const uint32_t s : counters_) {
+    if (rules_[s].half_life == 0) continue;
     std::byte* const at = extras + at_[s];
+    Store(Load(at) * factors.Of(rules_[s].half_life), at);
+  }
+}
+
+float RowSlots::Value(const std::byte* extras, uint32_t slot) const {
+  return Load(extras + at_[slot]);
+}
+
+void RowSlots::Observe(std::byte* extras, const Observation& observed) const {
+  size_t next = 0;
+  for (uint32_t left = observed.mask; left != 0; left &= left - 1) {
+    const auto s = static_cast<uint32_t>(std::countr_zero(left));
+    EMPORIUM_CHECK(s < rules_.size(), "an observation of a slot that the table has");
+    const float value = observed.values[next++];
+    std::byte* const at = extras + at_[s];
+    if (rules_[s].time) {
+      ObserveTime(rules_[s].update, std::bit_cast<uint32_t>(value), at);
+      continue;
+    }
+    const double x = value;
     switch (rules_[s].update) {
       case spec::Slot::SET:
         Store(x, at);
@@ -101,6 +153,9 @@ void RowSlots::Observe(std::byte* extras, std::span<const float> observed) const
       case spec::Slot::MAX:
         Store(std::max<double>(Load(at), x), at);
         break;
+      case spec::Slot::MIN:
+        Store(std::min<double>(Load(at), x), at);
+        break;
       case spec::Slot::EMA:
       case spec::Slot::LOG_EMA:
         ObserveMean(rules_[s], x, at);
@@ -109,11 +164,7 @@ void RowSlots::Observe(std::byte* extras, std::span<const float> observed) const
   }
 }
 
-uint32_t RowSlots::Time(const std::byte* extras) {
-  uint32_t time;
-  std::memcpy(&time, extras, sizeof(time));
-  return time;
-}
+uint32_t RowSlots::Time(const std::byte* extras) { return LoadTime(extras); }
 
 void RowSlots::SetTime(std::byte* extras, uint32_t time) {
   std::memcpy(extras, &time, sizeof(time));

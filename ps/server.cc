@@ -33,21 +33,34 @@ bool MayPass(const Status& status) {
   }
 }
 
-// What a shard says of a table's retention, added to what its neighbours have said.
+// What a shard says of a count, added to what its neighbours have said.
+void AddCount(const ShardStatus::OfCount& count, bool newest, control::CountStatus* sum) {
+  sum->name = count.name;
+  if (newest) sum->total = count.total;
+  sum->zeros += static_cast<int64_t>(count.summary.zeros);
+  for (const auto& [bucket, rows] : count.summary.buckets) {
+    sum->rows[bucket] += static_cast<int64_t>(rows);
+  }
+  for (const KeyCount& top : count.summary.top) {
+    control::KeyCount& of_key = sum->top.emplace_back();
+    of_key.key = static_cast<int64_t>(top.key);
+    of_key.count = top.count;
+  }
+}
+
+// What a shard says of a table's retention, likewise.
 void AddRetention(const ShardStatus::OfTable& table, control::TableStatus* sum) {
   sum->keys_refused += static_cast<int64_t>(table.retention.keys_refused);
   sum->rows_expired += static_cast<int64_t>(table.retention.rows_expired);
-  if (!table.popularity) return;
-  sum->popularity = true;
-  sum->popularity_total = std::max(sum->popularity_total, table.popularity_total);
-  sum->popularity_zeros += static_cast<int64_t>(table.summary.zeros);
-  for (const auto& [bucket, rows] : table.summary.buckets) {
-    sum->popularity_rows[bucket] += static_cast<int64_t>(rows);
+  const bool newest = table.version >= sum->version;  // totals are the same at one version
+  sum->version = std::max(sum->version, int64_t{table.version});
+  if (table.popularity.has_value()) {
+    sum->__isset.popularity = true;
+    AddCount(*table.popularity, newest, &sum->popularity);
   }
-  for (const KeyCount& top : table.summary.top) {
-    control::KeyCount& count = sum->popularity_top.emplace_back();
-    count.key = static_cast<int64_t>(top.key);
-    count.count = top.count;
+  sum->counters.resize(table.counters.size());
+  for (size_t c = 0; c < table.counters.size(); ++c) {
+    AddCount(table.counters[c], newest, &sum->counters[c]);
   }
 }
 

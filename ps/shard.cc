@@ -28,16 +28,16 @@ Shard::Shard(Config config)
       owns_(config_.partitions, false),
       barrier_(config_.max_staged_bytes),
       memory_(config_.max_staged_bytes),
-      added_total_(config_.tables.size(), 0),
-      retention_(config_.tables.size()),
-      previous_total_(config_.tables.size(), 0) {
+      retention_(config_.tables.size()) {
   for (PartitionId p : config_.owned) owns_.at(p.value()) = true;
   for (size_t i = 0; i < config_.tables.size(); ++i) {
     EMPORIUM_CHECK(config_.tables[i].id.value() == i, "a table's id is its position");
     tables_.push_back(std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned,
                                               config_.page_ahead));
     step_rows_.emplace_back(config_.tables[i]);
+    added_totals_.push_back(tables_[i]->totals(0));
   }
+  previous_totals_ = added_totals_;
 }
 
 void Shard::Handle(const PeerId& peer, FrameBytes bytes, std::vector<Send>* out) {
@@ -188,14 +188,13 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
                                                      bool previous, std::vector<Send>* out) {
   std::vector<FrameBuilder::Section> sections;
   sections.reserve(frame.sections().size());
+  std::vector<Table::Totals> totals;
   const uint32_t step = position_.global_step - (previous ? 1 : 0);
   for (const SectionView& asked : frame.sections()) {
     const size_t t = asked.table.value();
     const TableSettings& settings = config_.tables[t];
-    double total = 0;
-    if (settings.popularity) {
-      total = previous ? previous_total_[t] : tables_[t]->popularity_total(step);
-    }
+    const uint32_t slots = asked.want_slots ? static_cast<uint32_t>(settings.slots.size()) : 0;
+    totals.push_back(previous ? previous_totals_[t] : tables_[t]->totals(step));
     sections.push_back(
         {.table = asked.table,
          .keys = 0,
@@ -203,9 +202,10 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
          .dim = settings.dim,
          .want_popularity = false,
          .has_counts = asked.want_popularity,
-         .total = total,
-         .slots = asked.want_slots ? static_cast<uint32_t>(settings.slots.size()) : 0,
-         .element = settings.element_type});
+         .total = totals.back().popularity,
+         .slots = slots,
+         .element = settings.element_type,
+         .slot_totals = slots > 0 ? static_cast<uint32_t>(totals.back().slots.size()) : 0});
   }
   FrameHeader header = frame.header();
   header.type = FrameType::kPullReply;
@@ -219,6 +219,7 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
     const SectionView& asked = frame.sections()[i];
     const Table& table = *tables_[asked.table.value()];
     const FrameBuilder::Parts parts = builder.part(i);
+    std::copy_n(totals[i].slots.begin(), parts.slot_totals.size(), parts.slot_totals.begin());
     slots[i].resize(asked.keys.size());
     table.Find(asked.keys, slots[i]);
     if (previous) {
@@ -357,7 +358,10 @@ void Shard::AddPush(const StagedPush& push) {
       slots = found;
     }
     step_rows_[t].Add(keys, slots, section);
-    added_total_[t] += section.total;
+    added_totals_[t].popularity += section.total;
+    for (size_t c = 0; c < section.slot_totals.size(); ++c) {
+      added_totals_[t].slots[c] += section.slot_totals[c];
+    }
   }
 }
 
@@ -367,15 +371,12 @@ void Shard::ApplyStep() {
   const uint32_t before = position_.global_step;
   for (size_t i = 0; i < tables_.size(); ++i) {
     counters_.rows_updated += step_rows_[i].rows();
-    if (config_.tables[i].half_life_seconds > 0) tables_[i]->SetTime(before + 1, event_time_);
+    if (config_.tables[i].event_time()) tables_[i]->SetTime(before + 1, event_time_);
     const uint64_t refused =
         step_rows_[i].Apply(*tables_[i], before + 1, barrier_.learning_rate_factor());
     retention_[i].keys_refused += refused;
     counters_.rows_updated -= refused;
-    const double added = std::exchange(added_total_[i], 0);
-    if (!config_.tables[i].popularity) continue;
-    previous_total_[i] = tables_[i]->popularity_total(before);
-    tables_[i]->AddToTotal(added, before + 1);
+    ApplyTotals(i);
   }
   event_time_ = 0;
   barrier_.Advance();

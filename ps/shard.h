@@ -21,7 +21,7 @@
 // arrives. The scheduler ends spans there, so that no pull of an earlier version can follow.
 //
 // Every push of a step must hold a section, with or without keys, for every table that keeps
-// popularity: its total is the same on all shards.
+// popularity or counters: their totals are the same on all shards.
 #pragma once
 
 #include <cstdint>
@@ -158,6 +158,8 @@ class Shard {
   void Advance();
   void AddPush(const StagedPush& push);
   void ApplyStep();
+  // What was added up of a table's totals.
+  void ApplyTotals(size_t table);
   // Slots have changed or will: forgets all that is kept by slot, so that the version before cannot
   // be answered any more.
   void ForgetSlots();
@@ -174,12 +176,12 @@ class Shard {
   // By table: the step that is being added up, and the step before, whose rows pulls of the version
   // before are answered with.
   std::vector<StepRows> step_rows_;
-  std::vector<double> added_total_;
+  std::vector<Table::Totals> added_totals_;
   uint32_t event_time_ = 0;      // newest event of the step that is being added up
   std::optional<Step> expired_;  // the version at which rows were let go last, in this stage
   std::vector<RetentionCounters> retention_;
   bool previous_known_ = false;
-  std::vector<double> previous_total_;
+  std::vector<Table::Totals> previous_totals_;
   ShardCounters counters_;
 };
 

@@ -29,6 +29,23 @@ bool AllFinite(std::span<const float> values) {
   return true;
 }
 
+Status CheckObservations(const SectionView& section, const std::vector<SlotRule>& rules,
+                         const std::string& where) {
+  ObservationReader reader(section);
+  for (uint32_t row = 0; section.slots_dim > 0 && row < section.rows; ++row) {
+    const Observation observed = reader.Next();
+    size_t next = 0;
+    for (uint32_t left = observed.mask; left != 0; left &= left - 1) {
+      const float value = observed.values[next++];
+      const SlotRule& rule = rules[static_cast<size_t>(std::countr_zero(left))];
+      if (rule.time ? std::bit_cast<uint32_t>(value) == 0 : !std::isfinite(value)) {
+        return InvalidArgument(where + "an observation that is not finite, or of no time");
+      }
+    }
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 Status Shard::CheckRoute(const FrameHeader& header) const {
@@ -72,11 +89,12 @@ Status Shard::CheckSection(FrameType type, const SectionView& section) const {
   for (float count : section.counts) {
     if (count < 0) return InvalidArgument(where + "a count below zero");
   }
-  for (float value : section.slots) {
-    if (std::isinf(value)) return InvalidArgument(where + "an observation that is not finite");
-  }
   if (section.total < 0) return InvalidArgument(where + "a total below zero");
-  return Status::Ok();
+  const size_t counters = tables_[t]->counters().size();
+  if (!section.slot_totals.empty() && section.slot_totals.size() != counters) {
+    return InvalidArgument(where + "has " + std::to_string(counters) + " counters");
+  }
+  return CheckObservations(section, settings.slots, where);
 }
 
 Status Shard::CheckSections(const FrameView& frame) const {
@@ -88,6 +106,7 @@ Status Shard::CheckSections(const FrameView& frame) const {
     const TableSettings& settings = config_.tables[section.table.value()];
     const uint64_t dim = settings.dim + (section.want_slots ? settings.slots.size() : 0);
     answer_bytes += kSectionHeaderBytes + (section.rows * (dim + 1) * sizeof(float)) + 8;
+    if (section.want_slots) answer_bytes += (1 + limits::kMaxSlots) * sizeof(double);
   }
   if (type == FrameType::kPull && answer_bytes > limits::kMaxFrameBytes) {
     return InvalidArgument("the answer would have " + std::to_string(answer_bytes) +

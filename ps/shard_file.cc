@@ -217,6 +217,10 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
       !std::is_sorted(facts.offset.begin(), facts.offset.end())) {
     return DataLoss(where + ": offsets do not fit the partitions");
   }
+  if (H5Lexists(group.id(), "slot_totals", H5P_DEFAULT) > 0) {
+    EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "slot_totals", H5T_NATIVE_DOUBLE,
+                                       limits::kMaxSlots, &facts.total.slots));
+  }
   if (facts.sketch_width > 0) {
     const uint64_t cells = partition_.size() * uint64_t{kSketchRows} * facts.sketch_width;
     EMPORIUM_RETURN_IF_ERROR(

@@ -1,4 +1,4 @@
-// What a shard says and does about its memory: counters, the budget, the rows that expire.
+// What a shard says and does about its memory: counters, totals, the budget, the rows that expire.
 #include <algorithm>
 #include <string>
 
@@ -59,6 +59,15 @@ Status Shard::CheckMemory(const StagedPush& push) const {
       std::to_string(config_.memory_bytes >> 20) + " MiB (cluster.memory_per_shard_mib) and step " +
       std::to_string(push.frame.header().step.value()) + " brings new keys; it holds " + tables +
       ". Raise the budget, use more shards, or give the largest table an expiry or an admission");
+}
+
+void Shard::ApplyTotals(size_t table) {
+  if (!config_.tables[table].popularity && tables_[table]->counters().empty()) return;
+  Table::Totals& added = added_totals_[table];
+  previous_totals_[table] = tables_[table]->totals(position_.global_step);
+  tables_[table]->AddToTotals(added, position_.global_step + 1);
+  added.popularity = 0;
+  std::fill(added.slots.begin(), added.slots.end(), 0);
 }
 
 void Shard::ExpireOnce() {

@@ -61,6 +61,25 @@ class ShardThread::Loop {
     out_.clear();
   }
 
+  ShardStatus::OfTable StatusOf(size_t i) const {
+    const Table& table = shard_->table(i);
+    const uint32_t step = shard_->position().global_step;
+    ShardStatus::OfTable status{
+        table.settings().name, table.rows(), table.bytes(), shard_->retention(i),
+        std::nullopt,          {},           step};
+    const Table::Totals totals = table.totals(step);
+    if (table.settings().popularity) {
+      status.popularity =
+          ShardStatus::OfCount{"popularity", totals.popularity, table.popularity_summary(step)};
+    }
+    std::vector<PopularitySummary> summaries = table.counter_summaries(step);
+    for (size_t c = 0; c < summaries.size(); ++c) {
+      const std::string& name = table.settings().slots[table.counters()[c]].name;
+      status.counters.push_back({name, totals.slots[c], std::move(summaries[c])});
+    }
+    return status;
+  }
+
   ShardStatus Status() const {
     ShardStatus status;
     status.seconds_applying = seconds_applying_;
@@ -68,20 +87,7 @@ class ShardThread::Loop {
     if (shard_ != nullptr) {
       status.counters = shard_->counters();
       for (size_t i = 0; i < shard_->tables(); ++i) {
-        const Table& table = shard_->table(i);
-        ShardStatus::OfTable of_table{table.settings().name,
-                                      table.rows(),
-                                      table.bytes(),
-                                      shard_->retention(i),
-                                      table.settings().popularity,
-                                      0,
-                                      {}};
-        if (of_table.popularity) {
-          const uint32_t step = shard_->position().global_step;
-          of_table.popularity_total = table.popularity_total(step);
-          of_table.summary = table.popularity_summary(step);
-        }
-        status.tables.push_back(std::move(of_table));
+        status.tables.push_back(StatusOf(i));
       }
     }
     status.counters.refused_frames += refused_early_;

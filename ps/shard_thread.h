@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,13 +22,19 @@ namespace emporium::ps {
 
 // A look at a shard from outside.
 struct ShardStatus {
+  // A count over the rows of a table.
+  struct OfCount {
+    std::string name;
+    double total = 0;
+    PopularitySummary summary;
+  };
   struct OfTable {
     std::string name;
     uint64_t rows = 0, bytes = 0;
     RetentionCounters retention;
-    bool popularity = false;
-    double popularity_total = 0;
-    PopularitySummary summary;
+    std::optional<OfCount> popularity;
+    std::vector<OfCount> counters;
+    uint32_t version = 0;  // steps applied
   };
   ShardCounters counters;
   std::vector<OfTable> tables;

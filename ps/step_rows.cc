@@ -25,7 +25,8 @@ StepRows::StepRows(const TableSettings& settings)
     : dim_(settings.dim),
       row_bytes_(WeightBytes(settings.element_type, settings.dim)),
       popularity_(settings.popularity),
-      needs_keys_(settings.element_type != spec::FP32 || settings.popularity),
+      needs_keys_(settings.element_type != spec::FP32 || settings.popularity ||
+                  !settings.slots.empty()),
       row_slots_(settings.slots.size()) {}
 
 void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
@@ -39,7 +40,8 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
   if (gradients_.size() < most * dim_) gradients_.resize(most * dim_);
   const bool counted = popularity_ && !section.counts.empty();
   const bool observed = section.slots_dim > 0;
-  if (observed) observed_.insert(observed_.end(), section.slots.begin(), section.slots.end());
+  ObservationReader observations(section);
+  observed_.insert(observed_.end(), section.observed.begin(), section.observed.end());
   for (size_t i = 0; i < slots.size(); ++i) {
     if (i + kAhead < slots.size()) positions_.Prefetch(slots[i + kAhead]);
     const float* gradient = section.values.data() + i * dim_;
@@ -55,7 +57,11 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
       AddFloats(gradient, dim_, gradients_.data() + size_t{position} * dim_);
       if (popularity_) counts_[position] += count;
     }
-    if (observed) observed_position_.push_back(position);
+    if (!observed) continue;
+    const uint32_t mask = observations.Next().mask;
+    if (mask == 0) continue;
+    observed_position_.push_back(position);
+    observed_mask_.push_back(mask);
   }
 }
 
@@ -129,13 +135,22 @@ void StepRows::MakeRows(Table& table) {
 }
 
 void StepRows::Observe(Table& table) {
+  std::span<const float> values = observed_;
   for (size_t i = 0; i < observed_position_.size(); ++i) {
-    if (observed_position_[i] == kFree) continue;
-    table.Observe({&slots_[observed_position_[i]], 1},
-                  std::span(observed_).subspan(i * row_slots_, row_slots_));
+    const auto count = static_cast<size_t>(std::popcount(observed_mask_[i]));
+    const Observation observed{observed_mask_[i], values.first(count)};
+    values = values.subspan(count);
+    const uint32_t position = observed_position_[i];
+    if (position == kFree) continue;
+    table.Observe({&keys_[position], 1}, {&slots_[position], 1}, {&observed, 1});
   }
-  observed_.clear();
+  ForgetObserved();
+}
+
+void StepRows::ForgetObserved() {
   observed_position_.clear();
+  observed_mask_.clear();
+  observed_.clear();
 }
 
 uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
@@ -171,8 +186,7 @@ void StepRows::Clear() {
   slots_.clear();
   keys_.clear();
   counts_.clear();
-  observed_.clear();
-  observed_position_.clear();
+  ForgetObserved();
   ForgetAwaited();
   previous_rows_ = 0;
 }

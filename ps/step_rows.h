@@ -106,6 +106,7 @@ class StepRows {
   // Gives every awaited key its row.
   void MakeRows(Table& table);
   void Observe(Table& table);
+  void ForgetObserved();
   void ForgetAwaited();
 
   const uint32_t dim_;
@@ -122,8 +123,10 @@ class StepRows {
   Positions<uint64_t> awaited_;         // of the keys without a row
   std::vector<uint64_t> awaited_keys_;  // as they came, with ...
   std::vector<uint32_t> awaited_positions_;
-  std::vector<float> observed_;              // [observations, slots], in the order of Add
-  std::vector<uint32_t> observed_position_;  // [observations]
+  // What was observed of rows, in the order of Add; rows of which nothing was are left out.
+  std::vector<uint32_t> observed_position_;
+  std::vector<uint32_t> observed_mask_;
+  std::vector<float> observed_;  // values, one after another
   // The step before.
   size_t previous_rows_ = 0;
   Positions<Slot> previous_;

@@ -36,12 +36,14 @@ Table::Impl::Impl(const TableSettings& table_settings, uint32_t partition_count,
       optimizer(MakeOptimizer(settings.optimizer).value()),
       initializer(Initializer::Make(settings.initializer, settings.seed).value()),
       decay(HalfLifeTicks(settings)),
-      extras(settings.slots, settings.half_life_seconds > 0),
+      extras(settings.slots, settings.event_time()),
       code(settings.popularity_bytes),
       index(partition_count, owned, settings.seed, BestIndexFind(), page_ahead),
       slabs(LayoutOf(settings, *optimizer, extras.words()), std::max(index.bins(), 1u),
             index.number_bits(), page_ahead),
-      stats(HalfLifeTicks(settings)) {
+      stats(HalfLifeTicks(settings)),
+      slot_stats(extras) {
+  total.slots.resize(extras.counters().size());
   if (settings.admission_sightings == 0) return;
   admission.emplace(settings.admission_sightings, SketchWidth(settings.sketch_bytes, partitions),
                     settings.seed, partitions, owned);
@@ -130,7 +132,9 @@ void Table::FindOrCreate(std::span<const uint64_t> keys, std::span<Slot> slots) 
     slots[i] = t.index.Find(keys[i]);  // the same key may have been made a moment ago
     if (slots[i] != kNoSlot) continue;
     slots[i] = t.Occupy(keys[i]);
-    t.MakeInitial(keys[i], t.slabs.At(slots[i]), std::span(t.scratch).first(t.layout().dim));
+    const RowRef row = t.slabs.At(slots[i]);
+    t.MakeInitial(keys[i], row, std::span(t.scratch).first(t.layout().dim));
+    if (!t.slot_stats.empty()) t.slot_stats.Add(keys[i], t.shape().Extra(row.tail), 0);
   }
 }
 
@@ -186,10 +190,14 @@ void Table::Assign(uint64_t key, std::span<const float> weights) {
   if (t.index.Find(key) != kNoSlot) return;
   const RowRef row = t.slabs.At(t.Occupy(key));
   EncodeNearest(t.layout().element, weights.data(), t.layout().dim, row.weights);
-  if (t.fp32()) return t.InitTail(weights, row.tail);
-  std::vector<float> rounded(weights.size());
-  Decode(t.layout().element, row.weights, t.layout().dim, rounded.data());
-  t.InitTail(rounded, row.tail);
+  if (t.fp32()) {
+    t.InitTail(weights, row.tail);
+  } else {
+    std::vector<float> rounded(weights.size());
+    Decode(t.layout().element, row.weights, t.layout().dim, rounded.data());
+    t.InitTail(rounded, row.tail);
+  }
+  if (!t.slot_stats.empty()) t.slot_stats.Add(key, t.shape().Extra(row.tail), 0);
 }
 
 Status Table::Restore(const RowView& row) {
@@ -218,6 +226,9 @@ Status Table::Restore(const RowView& row) {
   const RowRef to = t.slabs.At(slot);
   const float counted = made ? 0 : t.StoredPopularity(to.tail);
   const uint32_t counted_at = made ? 0 : t.TickOf(to.tail);
+  if (!made && !t.slot_stats.empty()) {
+    t.slot_stats.Remove(row.key, t.shape().Extra(to.tail), counted_at);
+  }
   std::memset(to.tail, 0, t.shape().tail_bytes());
   t.extras.Init(t.shape().Extra(to.tail));
   if (!row.extra.empty()) {
@@ -237,6 +248,9 @@ Status Table::Restore(const RowView& row) {
                   t.shape().Popularity(to.tail));
     t.stats.Change(row.key, counted, counted_at, t.StoredPopularity(to.tail), t.TickOf(to.tail));
   }
+  if (!t.slot_stats.empty()) {
+    t.slot_stats.Add(row.key, t.shape().Extra(to.tail), t.TickOf(to.tail));
+  }
   return Status::Ok();
 }
 
@@ -246,10 +260,9 @@ uint64_t Table::Erase(std::span<const uint64_t> keys) {
   for (const uint64_t key : keys) {
     const Slot slot = t.index.Erase(key);
     if (slot == kNoSlot) continue;
-    if (t.settings.popularity) {
-      const std::byte* const tail = t.slabs.At(slot).tail;
-      t.stats.Remove(key, t.StoredPopularity(tail), t.TickOf(tail));
-    }
+    const std::byte* const tail = t.slabs.At(slot).tail;
+    if (t.settings.popularity) t.stats.Remove(key, t.StoredPopularity(tail), t.TickOf(tail));
+    if (!t.slot_stats.empty()) t.slot_stats.Remove(key, t.shape().Extra(tail), t.TickOf(tail));
     t.slabs.Free(slot);
     ++erased;
   }
@@ -268,25 +281,10 @@ void Table::CompactPartition(PartitionId partition) {
   }
 }
 
-double Table::popularity_total(uint32_t step) const {
-  const Total& total = impl_->total;
-  const uint32_t from = impl_->event_time() ? total.time : total.step;
-  return total.value * impl_->decay.Factor(from, impl_->TickAt(step));
-}
-
-void Table::AddToTotal(double added, uint32_t step) {
-  const uint32_t time = impl_->event_time() ? impl_->TickAt(step) : 0;
-  impl_->total = {popularity_total(step) + added, step, time};
-}
-
 void Table::SetTime(uint32_t step, uint32_t time) {
   Impl::Clock& clock = impl_->clock;
   if (step > clock.step) clock = {step, clock.now, clock.now};
   clock.now = std::max(clock.now, time);
-}
-
-PopularitySummary Table::popularity_summary(uint32_t step) const {
-  return impl_->stats.Summary(impl_->TickAt(step));
 }
 
 Admission* Table::admission() {
@@ -294,38 +292,6 @@ Admission* Table::admission() {
 }
 const Admission* Table::admission() const {
   return impl_->admission.has_value() ? &*impl_->admission : nullptr;
-}
-
-void Table::ReadSlots(std::span<const Slot> slots, uint32_t step, std::span<float> values) const {
-  const Impl& t = *impl_;
-  const size_t width = t.extras.slots();
-  EMPORIUM_CHECK(values.size() == slots.size() * width, "room for the slots of every row");
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const std::span<float> out = values.subspan(i * width, width);
-    if (slots[i] == kNoSlot) {
-      t.extras.ReadInitial(out);
-      continue;
-    }
-    const std::byte* const tail = t.slabs.At(slots[i]).tail;
-    t.extras.Read(t.shape().Extra(tail), t.decay.Factor(t.TickOf(tail), t.TickAt(step)), out);
-  }
-}
-
-void Table::Observe(std::span<const Slot> slots, std::span<const float> observed) {
-  Impl& t = *impl_;
-  const size_t width = t.extras.slots();
-  EMPORIUM_CHECK(observed.size() == slots.size() * width, "an observation for every slot");
-  for (size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i] == kNoSlot) continue;
-    t.extras.Observe(t.shape().Extra(t.slabs.At(slots[i]).tail),
-                     observed.subspan(i * width, width));
-  }
-}
-
-Table::Total Table::total() const { return impl_->total; }
-void Table::RestoreTotal(Total total) {
-  impl_->total = total;
-  impl_->clock = {total.step, total.time, total.time};
 }
 
 void Table::ForEachRow(PartitionId partition,
@@ -357,9 +323,10 @@ void Table::ForEachRow(PartitionId partition,
 void Table::Clear() {
   impl_->index.Clear();
   impl_->slabs.Clear();
-  impl_->total = Total();
+  impl_->total = Total{.slots = std::vector<double>(impl_->extras.counters().size())};
   impl_->clock = Impl::Clock();
   impl_->stats.Clear();
+  impl_->slot_stats.Clear();
   if (impl_->admission.has_value()) impl_->admission->Clear();
 }
 

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/frame.h"
 #include "proto/ids.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
@@ -61,9 +62,13 @@ struct TableSettings {
   double half_life_steps = 0;     // 0: no decay, unless ...
   double half_life_seconds = 0;   // ... counts fade by event time
   std::vector<SlotRule> slots;
+  bool slot_seconds = false;         // half lives of slots are seconds of event time, else steps
   uint32_t admission_sightings = 0;  // 0: a key gets a row at once
   uint64_t sketch_bytes = 0;         // of admission, over all partitions
   ExpiryRules expiry;
+
+  // Counts fade with ticks: steps, or seconds of event time.
+  bool event_time() const { return half_life_seconds > 0 || slot_seconds; }
 };
 
 class Table {
@@ -104,7 +109,8 @@ class Table {
   // One optimizer update of each slot (distinct slots).
   struct UpdateBatch {
     // Of the slots; needed where numbers are rounded at random, so by tables that are not FP32 and
-    // for popularity in less than 4 bytes, and to know the most popular keys.
+    // for popularity in less than 4 bytes, and to know the most popular keys; and where slots are
+    // counters.
     std::span<const uint64_t> keys;
     std::span<const Slot> slots;
     std::span<const float> gradients;  // [slots, dim], summed
@@ -134,8 +140,11 @@ class Table {
   // -- Slots (ps/row_slots.h) --
   // Values [keys, slots] of all slots, those that fade as of `step`; initial ones without a row.
   void ReadSlots(std::span<const Slot> slots, uint32_t step, std::span<float> values) const;
-  // Takes observations [slots, slots of a row], NaN: none. Rows have been updated in this step.
-  void Observe(std::span<const Slot> slots, std::span<const float> observed);
+  // Takes what was observed of rows that have been updated in this step.
+  void Observe(std::span<const uint64_t> keys, std::span<const Slot> slots,
+               std::span<const Observation> observed);
+  // Slots that are counters (ADD): their totals and summaries stand in this order.
+  std::span<const uint32_t> counters() const;
 
   // Where counts fade by event time: the newest event (seconds since 1970) up to this step, told
   // before the step is applied. Time never goes back.
@@ -162,19 +171,26 @@ class Table {
   // Memory that one more row takes, without what chunks and indexes have in reserve.
   uint32_t bytes_of_row() const;
 
-  // How popular the rows are, as of the step.
+  // How popular the rows are, and how their counters stand, as of the step.
   PopularitySummary popularity_summary(uint32_t step) const;
-  // Decayed number of positive sightings over the whole table (all shards have the same value):
-  // total <- total * decay + added, once per applied step.
-  double popularity_total(uint32_t step) const;
-  void AddToTotal(double added, uint32_t step);
-  // Total and the step that it is valid for, for checkpoints.
+  std::vector<PopularitySummary> counter_summaries(uint32_t step) const;
+  // Decayed sums over the whole table, whether or not the key has a row; all shards have the same
+  // values: total <- total * decay + added, once per applied step.
+  struct Totals {
+    double popularity = 0;      // positive sightings
+    std::vector<double> slots;  // by counter
+  };
+  Totals totals(uint32_t step) const;
+  void AddToTotals(const Totals& added, uint32_t step);
+  // Totals and the step that they are valid for, for checkpoints.
   struct Total {
-    double value = 0;
+    double value = 0;  // popularity
     uint32_t step = 0;
     uint32_t time = 0;  // newest event, where counts fade by event time
+    std::vector<double> slots = {};
+    friend bool operator==(const Total&, const Total&) = default;
   };
-  Total total() const;
+  const Total& total() const;
   void RestoreTotal(Total total);
 
   // Every row of one partition, in ascending order of key. Reads that partition only.

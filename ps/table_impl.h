@@ -14,6 +14,7 @@
 #include "ps/popularity.h"
 #include "ps/popularity_code.h"
 #include "ps/slab.h"
+#include "ps/slot_stats.h"
 #include "ps/table.h"
 
 namespace emporium::ps {
@@ -43,10 +44,9 @@ class Table::Impl {
 
   // Adds the rows of `entries` to the statistics, but those of `gone` (ascending).
   void CountStaying(std::span<const Index::Entry> entries, std::span<const uint64_t> gone,
-                    PopularityStats* to) const;
+                    PopularityStats* to, SlotStats* slots_to) const;
 
-  // Counts fade with ticks: steps, or seconds of event time.
-  bool event_time() const { return settings.half_life_seconds > 0; }
+  bool event_time() const { return settings.event_time(); }
   uint32_t TickOf(const std::byte* tail) const {
     return event_time() ? RowSlots::Time(shape().Extra(tail)) : shape().LastStep(tail);
   }
@@ -80,6 +80,7 @@ class Table::Impl {
   };
   Clock clock;
   PopularityStats stats;
+  SlotStats slot_stats;
   std::optional<Admission> admission;
   std::vector<float> scratch;  // of Apply
 };

@@ -17,6 +17,20 @@ uint64_t TableSeed(uint64_t job_seed, const std::string& name) {
 
 constexpr double kSecondsPerDay = 86400;
 
+SlotRule RuleOf(const spec::Job& job, const spec::Table& table, const spec::Slot& slot) {
+  const auto ticks = [](const auto& of) {
+    return of.half_life_days() > 0 ? of.half_life_days() * kSecondsPerDay : of.half_life_steps();
+  };
+  SlotRule rule;
+  rule.name = slot.name();
+  rule.update = slot.update();
+  rule.half_life = slot.fades() ? ticks(table.popularity()) : ticks(slot);
+  rule.least_rho = slot.least_rho();
+  rule.initial = slot.initial();
+  rule.time = !slot.column().empty() && slot.column() == job.data().time_column();
+  return rule;
+}
+
 TableSettings OfTable(const spec::Job& job, const spec::Table& table) {
   TableSettings settings;
   settings.name = table.name();
@@ -36,7 +50,8 @@ TableSettings OfTable(const spec::Job& job, const spec::Table& table) {
                      .popularity_below = table.expiry().popularity_below(),
                      .rows = table.expiry().rows()};
   for (const spec::Slot& slot : table.slot()) {
-    settings.slots.push_back({slot.update(), slot.fades(), slot.least_rho(), slot.initial()});
+    settings.slots.push_back(RuleOf(job, table, slot));
+    if (slot.half_life_days() > 0) settings.slot_seconds = true;
   }
   return settings;
 }

@@ -114,7 +114,7 @@ class Table::Updater {
     const uint32_t random =
         rounds ? PopularityBits(t_.settings.seed, batch_.keys[i], batch_.step) : 0;
     t_.code.Encode(now, random, shape_.Popularity(tail));
-    if (layout_.extra > 0) t_.extras.Fade(shape_.Extra(tail), factor);
+    if (t_.extras.fades()) FadeSlots(i, from, to, shape_.Extra(tail));
     if (t_.event_time()) RowSlots::SetTime(shape_.Extra(tail), std::max(from, to));
     const float kept = t_.StoredPopularity(tail);
     if (batch_.keys.empty()) {
@@ -122,6 +122,12 @@ class Table::Updater {
     } else {
       t_.stats.Change(batch_.keys[i], stored, from, kept, std::max(from, to));
     }
+  }
+
+  void FadeSlots(size_t i, uint32_t from, uint32_t to, std::byte* extras) const {
+    t_.slot_stats.Hold(extras, from);
+    t_.extras.Fade(extras, from, to);
+    t_.slot_stats.Settle(batch_.keys[i], extras, std::max(from, to));
   }
 
   // Writes back what the optimizer did not see in its place.
@@ -159,7 +165,8 @@ void Table::Apply(const UpdateBatch& batch) {
                  "room for every row's popularity");
   const bool exact =
       t.fp32() && (!t.settings.popularity || t.layout().popularity_bytes == sizeof(float));
-  EMPORIUM_CHECK(exact || batch.keys.size() == rows, "what rounds needs the keys");
+  EMPORIUM_CHECK((exact && t.slot_stats.empty()) || batch.keys.size() == rows,
+                 "what rounds or is a counter needs the keys");
   Updater(t, batch).Run();
 }
 

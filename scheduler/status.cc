@@ -240,6 +240,46 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
   return j.dump(2, ' ', false, json::error_handler_t::replace);
 }
 
+namespace {
+
+// A count over the rows of a table: its total, and what shares of the rows stay below.
+template <class Set>
+void SetCount(const control::CountStatus& count, const std::string& name, const char* total,
+              const char* quantile, const std::string& label, const Set& set) {
+  set((name + "_total").c_str(), total, count.total, label);
+  for (const double share : kCountQuantiles) {
+    set(name.c_str(), quantile, CountQuantile(count, share),
+        label + ",quantile=\"" + ShareText(share) + "\"");
+  }
+}
+
+template <class Set>
+void SetTable(const control::TableStatus& table, const Set& set) {
+  std::string label = "table=\"";
+  for (const char letter : table.table) {
+    if (letter == '"' || letter == '\\') label += '\\';
+    label += letter == '\n' ? ' ' : letter;
+  }
+  label += '"';
+  const auto number = [](auto n) { return static_cast<double>(n); };
+  set("table_rows", "Rows of a table", number(table.rows), label);
+  set("table_bytes", "Memory of a table", number(table.bytes), label);
+  set("table_keys_refused", "Keys of steps whose gradients were dropped: not admitted",
+      number(table.keys_refused), label);
+  set("table_rows_expired", "Rows of a table that have expired", number(table.rows_expired), label);
+  if (table.__isset.popularity) {
+    SetCount(table.popularity, "table_popularity", "Decayed sightings of a table's keys",
+             "Popularity of a row that is above this share of the rows", label, set);
+  }
+  for (const control::CountStatus& counter : table.counters) {
+    SetCount(counter, "table_counter", "Decayed sum of a counter over a table",
+             "Counter of a row that is above this share of the rows",
+             label + ",counter=\"" + counter.name + "\"", set);
+  }
+}
+
+}  // namespace
+
 std::string PrometheusText(const JobMachine& machine, const ServiceCounts& counts, int64_t now_ms) {
   runtime::Registry registry;
   const auto set = [&registry](const char* name, const char* help, double value,
@@ -269,27 +309,7 @@ std::string PrometheusText(const JobMachine& machine, const ServiceCounts& count
     set("checkpoint_pause_ms", "Pause that the newest checkpoint took",
         number(machine.checkpoints().back().pause_ms));
   }
-  for (const auto& [name, total] : TablesOf(machine)) {
-    std::string label = "table=\"";
-    for (const char letter : name) {
-      if (letter == '"' || letter == '\\') label += '\\';
-      label += letter == '\n' ? ' ' : letter;
-    }
-    label += '"';
-    set("table_rows", "Rows of a table", number(total.rows), label);
-    set("table_bytes", "Memory of a table", number(total.bytes), label);
-    set("table_keys_refused", "Keys of steps whose gradients were dropped: not admitted",
-        number(total.keys_refused), label);
-    set("table_rows_expired", "Rows of a table that have expired", number(total.rows_expired),
-        label);
-    if (!total.popularity) continue;
-    set("table_popularity_total", "Decayed sightings of a table's keys", total.popularity_total,
-        label);
-    for (const double share : kPopularityQuantiles) {
-      set("table_popularity", "Popularity of a row that is above this share of the rows",
-          PopularityQuantile(total, share), label + ",quantile=\"" + ShareText(share) + "\"");
-    }
-  }
+  for (const auto& [name, total] : TablesOf(machine)) SetTable(total, set);
   return registry.PrometheusText();
 }
 

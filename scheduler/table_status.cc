@@ -12,6 +12,33 @@ namespace {
 constexpr size_t kTop = limits::kPopularKeys;
 constexpr double kBucketsPerOctave = limits::kPopularityBucketsPerOctave;
 
+// The order in which two are added does not show.
+void AddCount(const control::CountStatus& count, bool newest, control::CountStatus* sum) {
+  sum->name = count.name;
+  if (newest) sum->total = count.total;
+  sum->zeros += count.zeros;
+  for (const auto& [bucket, rows] : count.rows) sum->rows[bucket] += rows;
+  std::vector<control::KeyCount>& top = sum->top;
+  top.insert(top.end(), count.top.begin(), count.top.end());
+  std::sort(top.begin(), top.end(), [](const control::KeyCount& a, const control::KeyCount& b) {
+    return a.count != b.count ? a.count > b.count
+                              : static_cast<uint64_t>(a.key) < static_cast<uint64_t>(b.key);
+  });
+  top.resize(std::min(top.size(), kTop));
+}
+
+nlohmann::json CountJson(const control::CountStatus& count) {
+  nlohmann::json j = {{"total", count.total}, {"rows_without", count.zeros}};
+  for (const double share : kCountQuantiles) {
+    j["quantiles"][ShareText(share)] = CountQuantile(count, share);
+  }
+  j["top"] = nlohmann::json::array();
+  for (const control::KeyCount& top : count.top) {
+    j["top"].push_back({{"key", static_cast<uint64_t>(top.key)}, {"count", top.count}});
+  }
+  return j;
+}
+
 }  // namespace
 
 void AddTable(const control::TableStatus& table, control::TableStatus* sum) {
@@ -20,26 +47,25 @@ void AddTable(const control::TableStatus& table, control::TableStatus* sum) {
   sum->bytes += table.bytes;
   sum->keys_refused += table.keys_refused;
   sum->rows_expired += table.rows_expired;
-  sum->popularity = sum->popularity || table.popularity;
-  sum->popularity_total = std::max(sum->popularity_total, table.popularity_total);
-  sum->popularity_zeros += table.popularity_zeros;
-  for (const auto& [bucket, rows] : table.popularity_rows) sum->popularity_rows[bucket] += rows;
-  std::vector<control::KeyCount>& top = sum->popularity_top;
-  top.insert(top.end(), table.popularity_top.begin(), table.popularity_top.end());
-  std::sort(top.begin(), top.end(), [](const control::KeyCount& a, const control::KeyCount& b) {
-    return a.count != b.count ? a.count > b.count
-                              : static_cast<uint64_t>(a.key) < static_cast<uint64_t>(b.key);
-  });
-  top.resize(std::min(top.size(), kTop));
+  const bool newest = table.version >= sum->version;  // totals are the same at one version
+  sum->version = std::max(sum->version, table.version);
+  if (table.__isset.popularity) {
+    sum->__isset.popularity = true;
+    AddCount(table.popularity, newest, &sum->popularity);
+  }
+  sum->counters.resize(std::max(sum->counters.size(), table.counters.size()));
+  for (size_t c = 0; c < table.counters.size(); ++c) {
+    AddCount(table.counters[c], newest, &sum->counters[c]);
+  }
 }
 
-double PopularityQuantile(const control::TableStatus& table, double share) {
-  int64_t rows = table.popularity_zeros;
-  for (const auto& [bucket, n] : table.popularity_rows) rows += n;
+double CountQuantile(const control::CountStatus& count, double share) {
+  int64_t rows = count.zeros;
+  for (const auto& [bucket, n] : count.rows) rows += n;
   const double below = share * static_cast<double>(rows);
-  int64_t seen = table.popularity_zeros;
+  int64_t seen = count.zeros;
   if (rows == 0 || static_cast<double>(seen) >= below) return 0;
-  for (const auto& [bucket, n] : table.popularity_rows) {
+  for (const auto& [bucket, n] : count.rows) {
     seen += n;
     // The middle of the bucket.
     if (static_cast<double>(seen) >= below) return std::exp2((bucket + 0.5) / kBucketsPerOctave);
@@ -59,15 +85,10 @@ nlohmann::json TableJson(const control::TableStatus& table) {
                       {"bytes", table.bytes},
                       {"keys_refused", table.keys_refused},
                       {"rows_expired", table.rows_expired}};
-  if (!table.popularity) return j;
-  j["popularity"] = {{"total", table.popularity_total}, {"rows_without", table.popularity_zeros}};
-  for (const double share : kPopularityQuantiles) {
-    j["popularity"]["quantiles"][ShareText(share)] = PopularityQuantile(table, share);
-  }
-  j["popularity"]["top"] = nlohmann::json::array();
-  for (const control::KeyCount& top : table.popularity_top) {
-    j["popularity"]["top"].push_back(
-        {{"key", static_cast<uint64_t>(top.key)}, {"count", top.count}});
+  j["version"] = table.version;
+  if (table.__isset.popularity) j["popularity"] = CountJson(table.popularity);
+  for (const control::CountStatus& counter : table.counters) {
+    j["counters"][counter.name] = CountJson(counter);
   }
   return j;
 }

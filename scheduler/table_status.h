@@ -10,13 +10,13 @@
 
 namespace emporium::scheduler {
 
-inline constexpr std::array<double, 4> kPopularityQuantiles = {0.5, 0.9, 0.99, 0.999};
+inline constexpr std::array<double, 4> kCountQuantiles = {0.5, 0.9, 0.99, 0.999};
 
 // Adds what one server says to what others have said of the table.
 void AddTable(const control::TableStatus& table, control::TableStatus* sum);
-// The popularity that this share of the rows stays below, within a factor of 1.3; 0 when most rows
-// have none.
-double PopularityQuantile(const control::TableStatus& table, double share);
+// The count that this share of the rows stays below, within a factor of 1.3; 0 when most rows have
+// none.
+double CountQuantile(const control::CountStatus& count, double share);
 // "0.99"
 std::string ShareText(double share);
 nlohmann::json TableJson(const control::TableStatus& table);

@@ -26,12 +26,35 @@ struct TableKeys {
   // The keys of shard s are those from shard_begin[s] to before shard_begin[s + 1]; empty: the keys
   // are in another order (worker/key_order.h).
   std::vector<uint32_t> shard_begin;
-  uint32_t want_slots = 0;      // slots of a row that are asked for: all of the table's, or none
-  std::vector<float> observed;  // [keys, slots of the table] by a training batch, NaN: nothing
+  uint32_t want_slots = 0;   // slots of a row that are asked for: all of the table's, or none
+  uint32_t want_totals = 0;  // ... and how many of them are counters
+  // Of a training batch: bit s of observed_mask[key] says that something was observed for slot s,
+  // which is observed[key, s] (slots of the table; a time as its bits, proto/frame.h).
+  std::vector<uint32_t> observed_mask;
+  std::vector<float> observed;
+  std::vector<double> slot_totals;  // of it, by counter; empty: nothing
+};
+
+// How a slot enters (job.proto, SlotInput): as it is, or as the log of 1 + max(slot, 0), ...
+enum class SlotForm : uint8_t { kValue, kLog1p, kIif, kPopularity, kAge };
+
+// Columns of Batch::dense that are filled in when the rows are there.
+struct SlotInputs {
+  // Slot `slot` of each sample's row.
+  struct Column {
+    int32_t column = 0;
+    models::RowLists rows;  // B lists of one row
+    uint32_t slot = 0;
+    SlotForm form = SlotForm::kValue;
+    uint32_t counter = 0;  // kIif, kPopularity: number of the slot among the table's counters
+  };
+  std::vector<Column> columns;
+  std::vector<double> time;  // [B] seconds since 1970, where a column is kAge, else empty
 };
 
 struct PlannedBatch {
   models::Batch batch;
+  SlotInputs slots;
   std::vector<TableKeys> tables;  // ascending by table; only tables of features that occur
   // Training: the newest event of the samples, as pushes carry it (proto/frame.h).
   uint32_t event_time = 0;

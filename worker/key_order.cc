@@ -8,13 +8,14 @@ namespace emporium::worker {
 namespace {
 
 template <class Visit>
-void ForEachLists(models::Batch* batch, const Visit& visit) {
+void ForEachLists(PlannedBatch* planned, const Visit& visit) {
+  models::Batch* const batch = &planned->batch;
   for (models::FieldColumn& field : batch->fields) visit(&field.rows);
   visit(&batch->items.id);
   visit(&batch->items.title);
   visit(&batch->history.action);
   visit(&batch->history.query);
-  for (models::SlotColumn& slot : batch->slots) visit(&slot.rows);
+  for (SlotInputs::Column& column : planned->slots.columns) visit(&column.rows);
 }
 
 // Orders the keys; `place[k]` is where key k has gone.
@@ -43,8 +44,10 @@ void OrderTable(const runtime::Route& route, TableKeys* table, UnclearedVector<i
   }
   if (!table->observed.empty()) {
     const std::vector<float> observed = table->observed;
+    const std::vector<uint32_t> mask = table->observed_mask;
     const size_t slots = observed.size() / n;
     for (size_t k = 0; k < n; ++k) {
+      table->observed_mask[static_cast<size_t>((*place)[k])] = mask[k];
       std::copy_n(&observed[k * slots], slots,
                   &table->observed[static_cast<size_t>((*place)[k]) * slots]);
     }
@@ -62,7 +65,7 @@ void OrderByShard(const runtime::Route& route, PlannedBatch* planned) {
       continue;
     }
     OrderTable(route, &table, &place);
-    ForEachLists(&planned->batch, [&table, &place](models::RowLists* lists) {
+    ForEachLists(planned, [&table, &place](models::RowLists* lists) {
       if (lists->table != table.table) return;
       for (int32_t& index : lists->index) index = place[static_cast<size_t>(index)];
     });

@@ -1,6 +1,7 @@
 #include "worker/key_split.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -85,18 +86,50 @@ void GatherCounts(const KeySplit& split, size_t i, size_t shard, std::span<float
   for (const uint32_t row : split.rows(i, shard)) out[j++] = counts[row];
 }
 
-// What was observed of the keys, `slots` numbers each.
-void GatherObserved(const KeySplit& split, size_t i, size_t shard, size_t slots,
-                    std::span<float> out) {
-  const std::vector<float>& observed = split.table(i).observed;
+// Calls visit(position in table(i).keys) for each key of the shard, in order.
+template <class Visit>
+void ForEachKey(const KeySplit& split, size_t i, size_t shard, const Visit& visit) {
   if (split.in_order(i)) {
-    std::copy_n(observed.data() + split.first(i, shard) * slots, out.size(), out.data());
+    const size_t first = split.first(i, shard);
+    for (size_t k = first; k < first + split.count(i, shard); ++k) visit(k);
     return;
   }
-  size_t j = 0;
-  for (const uint32_t row : split.rows(i, shard)) {
-    std::copy_n(observed.data() + row * slots, slots, out.data() + slots * j++);
+  for (const uint32_t row : split.rows(i, shard)) visit(size_t{row});
+}
+
+uint32_t CountObserved(const KeySplit& split, size_t i, size_t shard) {
+  uint32_t observed = 0;
+  ForEachKey(split, i, shard, [&](size_t k) {
+    observed += static_cast<uint32_t>(std::popcount(split.table(i).observed_mask[k]));
+  });
+  return observed;
+}
+
+// What was observed of the keys, of `slots` slots each.
+void GatherObserved(const KeySplit& split, size_t i, size_t shard, uint32_t slots,
+                    const FrameBuilder::Parts& parts) {
+  const TableKeys& keys = split.table(i);
+  const uint32_t bytes = MaskBytes(slots);
+  size_t value = 0;
+  size_t byte = 0;
+  ForEachKey(split, i, shard, [&](size_t k) {
+    const uint32_t mask = keys.observed_mask[k];
+    for (uint32_t b = 0; b < bytes; ++b) parts.masks[byte++] = static_cast<uint8_t>(mask >> 8 * b);
+    for (uint32_t left = mask; left != 0; left &= left - 1) {
+      const auto s = static_cast<size_t>(std::countr_zero(left));
+      parts.observed[value++] = keys.observed[k * slots + s];
+    }
+  });
+}
+
+// Of the whole micro-batch; of a table that it does not meet nothing was added.
+void GatherTotals(const TableKeys& keys, std::span<double> out) {
+  if (keys.slot_totals.empty()) {
+    std::fill(out.begin(), out.end(), 0.0);
+    return;
   }
+  EMPORIUM_CHECK(keys.slot_totals.size() == out.size(), "a total for each counter");
+  std::copy(keys.slot_totals.begin(), keys.slot_totals.end(), out.begin());
 }
 
 // In blocks of a constant size, which the compiler makes vector instructions of.
@@ -197,9 +230,11 @@ Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
   std::vector<size_t> table_of_section;
   for (size_t i = 0; i < split.tables(); ++i) {
     const TableKeys& keys = split.table(i);
-    const bool counts = header.type == FrameType::kPush && sources[i].counted;
+    const bool push = header.type == FrameType::kPush;
+    const bool counts = push && sources[i].counted;
+    const uint32_t totals = push ? sources[i].counters : 0;
     const auto rows = static_cast<uint32_t>(split.count(i, shard));
-    if (rows == 0 && !counts) continue;
+    if (rows == 0 && !counts && totals == 0) continue;
     EMPORIUM_CHECK(sources[i].values.size() == split.rows_of(i) * sources[i].dim,
                    "a source has a row per key");
     FrameBuilder::Section section;
@@ -211,8 +246,10 @@ Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
     if (counts) {
       for (const float count : keys.counts) section.total += count;
     }
-    if (!keys.observed.empty() && header.type == FrameType::kPush) {
+    section.slot_totals = totals;
+    if (push && rows > 0 && !keys.observed_mask.empty()) {
       section.slots = static_cast<uint32_t>(keys.observed.size() / keys.keys.size());
+      section.observed = CountObserved(split, i, shard);
     }
     section.known_keys = form == KeyForm::kHash && rows > 0;
     if (section.known_keys) section.keys_hash = HashOf(split, i, shard);
@@ -226,7 +263,8 @@ Bytes EncodeRows(const FrameHeader& header, const KeySplit& split, size_t shard,
     if (!sections[s].known_keys) GatherKeys(split, i, shard, parts.keys);
     GatherRows(split, i, shard, sources[i], scale, parts.values);
     if (sections[s].has_counts) GatherCounts(split, i, shard, parts.counts);
-    if (sections[s].slots > 0) GatherObserved(split, i, shard, sections[s].slots, parts.slots);
+    if (sections[s].slots > 0) GatherObserved(split, i, shard, sections[s].slots, parts);
+    if (sections[s].slot_totals > 0) GatherTotals(split.table(i), parts.slot_totals);
   }
   return std::move(builder).Finish();
 }
@@ -274,7 +312,8 @@ Status DecodePull(const KeySplit& split, std::span<const runtime::Message> repli
           s < frame->sections().size() && frame->sections()[s].table == split.table(i).table &&
           frame->sections()[s].rows == rows && frame->sections()[s].dim == target.dim &&
           (!wants || frame->sections()[s].counts.size() == rows) &&
-          frame->sections()[s].slots_dim == split.table(i).want_slots;
+          frame->sections()[s].slots_dim == split.table(i).want_slots &&
+          frame->sections()[s].slot_totals.size() == split.table(i).want_totals;
       if (!fits) {
         return Internal(who + " answered table " + std::to_string(split.table(i).table.value()) +
                         " with rows that do not fit the request; do all processes run the same "
@@ -284,6 +323,8 @@ Status DecodePull(const KeySplit& split, std::span<const runtime::Message> repli
       ScatterRows(split, i, shard, section, target.values);
       if (!target.slots.empty()) {
         ScatterFloats(split, i, shard, section.slots, section.slots_dim, target.slots);
+        std::copy(section.slot_totals.begin(), section.slot_totals.end(),
+                  target.slot_totals.begin());
       }
       if (!wants || target.popularity.empty()) continue;
       ScatterFloats(split, i, shard, section.counts, 1, target.popularity);

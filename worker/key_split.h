@@ -59,6 +59,7 @@ struct RowTarget {
   double* total = nullptr;      // of popularity; may be null
   uint32_t dim = 0;
   std::span<float> slots = {};  // [rows, slots], or empty when they were not asked for
+  std::span<double> slot_totals = {};
 };
 // Puts the answers of all shards (by shard) where they belong. Internal when an answer does not fit
 // its request.
@@ -72,6 +73,8 @@ struct GradientSource {
   // The table keeps popularity: it is in every shard's frame, also without keys, because its total
   // is. Keys without counts were seen 0 times.
   bool counted = false;
+  // Counters among the table's slots: likewise, because they have totals.
+  uint32_t counters = 0;
 };
 // What travels of keys: the keys, or their hash, which is enough for a shard that has answered the
 // pull of the same keys.

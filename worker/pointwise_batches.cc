@@ -13,6 +13,20 @@ namespace {
 constexpr double kDay = 86400;
 constexpr size_t kAhead = 24;  // rows whose values are fetched before they are needed
 
+SlotForm FormOf(const spec::SlotInput& input) {
+  switch (input.as()) {
+    case spec::SlotInput::VALUE:
+      return input.log1p() ? SlotForm::kLog1p : SlotForm::kValue;
+    case spec::SlotInput::IIF:
+      return SlotForm::kIif;
+    case spec::SlotInput::POPULARITY:
+      return SlotForm::kPopularity;
+    case spec::SlotInput::AGE:
+      return SlotForm::kAge;
+  }
+  return SlotForm::kValue;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset& dataset,
@@ -52,6 +66,7 @@ Status PointwiseBatches::FindFeatures() {
       EMPORIUM_ASSIGN_OR_RETURN(FeatureKeys keys, FeatureKeys::Create(dataset_, job_, name));
       EMPORIUM_RETURN_IF_ERROR(FindSlotInputs(*feature, keys.table()));
       features_.push_back(std::move(keys));
+      sighting_.push_back(feature->sighting());
     } else if (view.floats.size() != static_cast<size_t>(dataset_.events())) {
       return InvalidArgument("feature \"" + name + "\": the time column is no dense input");
     } else {
@@ -77,16 +92,20 @@ Status PointwiseBatches::FindFeatures() {
 Status PointwiseBatches::FindSlotInputs(const spec::Feature& feature, TableId table) {
   const spec::Table& spec = job_.table(table.value());
   for (const spec::SlotInput& input : feature.slot_input()) {
-    uint32_t slot = 0;
-    while (slot < static_cast<uint32_t>(spec.slot_size()) &&
-           spec.slot(static_cast<int>(slot)).name() != input.slot()) {
-      ++slot;
-    }
-    if (slot == static_cast<uint32_t>(spec.slot_size())) {
+    SlotInput found{.feature = features_.size(), .form = FormOf(input)};
+    const auto slot = std::find_if(
+        spec.slot().begin(), spec.slot().end(),
+        [&input](const spec::Slot& candidate) { return candidate.name() == input.slot(); });
+    if (slot == spec.slot().end()) {
       return InvalidArgument("feature \"" + feature.name() + "\": table \"" + spec.name() +
                              "\" has no slot \"" + input.slot() + "\"");
     }
-    slot_inputs_.push_back({features_.size(), slot, input.log1p()});
+    found.slot = static_cast<uint32_t>(slot - spec.slot().begin());
+    found.counter =
+        static_cast<uint32_t>(std::count_if(spec.slot().begin(), slot, [](const spec::Slot& s) {
+          return s.update() == spec::Slot::ADD;
+        }));
+    slot_inputs_.push_back(found);
   }
   return Status::Ok();
 }
@@ -300,28 +319,38 @@ PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
   }
   SlotFeed feed(slot_columns_);
   if (training) {
-    for (const models::FieldColumn& field : batch.fields) {
-      plan.Sighted(field.rows);
-      feed.Observe(field.rows, rows);
+    std::vector<const models::RowLists*> about;
+    for (size_t f = 0; f < batch.fields.size(); ++f) {
+      if (sighting_[f % features_.size()]) about.push_back(&batch.fields[f].rows);
     }
+    for (const models::RowLists* lists : about) plan.Sighted(*lists);
+    feed.Observe(about, rows);
   }
   planned.tables = std::move(plan).Finish(no_table_);
   if (training) {
     feed.Finish(&planned.tables);
   }
-  AddSlotInputs(&planned);
+  AddSlotInputs(rows, &planned);
   return planned;
 }
 
-void PointwiseBatches::AddSlotInputs(PlannedBatch* planned) const {
+void PointwiseBatches::AddSlotInputs(std::span<const int64_t> rows, PlannedBatch* planned) const {
   auto column = static_cast<int32_t>(dense_.size());
+  bool ages = false;
   for (const SlotInput& input : slot_inputs_) {
-    const models::RowLists& rows = planned->batch.fields[input.feature].rows;
-    planned->batch.slots.push_back({column++, rows, input.slot, input.log1p});
+    const models::RowLists& of_feature = planned->batch.fields[input.feature].rows;
+    planned->slots.columns.push_back({column++, of_feature, input.slot, input.form, input.counter});
+    ages = ages || input.form == SlotForm::kAge;
+    const spec::Table& spec = job_.table(of_feature.table.value());
     for (TableKeys& table : planned->tables) {
-      if (table.table != rows.table) continue;
-      table.want_slots = static_cast<uint32_t>(job_.table(rows.table.value()).slot_size());
+      if (table.table != of_feature.table) continue;
+      table.want_slots = static_cast<uint32_t>(spec.slot_size());
+      table.want_totals = CountersOf(spec);
     }
+  }
+  if (!ages) return;
+  for (const int64_t row : rows) {
+    planned->slots.time.push_back(dataset_.event_time()[static_cast<size_t>(row)]);
   }
 }
 

@@ -54,7 +54,8 @@ class PointwiseBatches {
   struct SlotInput {
     size_t feature = 0;  // index into features_
     uint32_t slot = 0;
-    bool log1p = false;
+    SlotForm form = SlotForm::kValue;
+    uint32_t counter = 0;
   };
   struct Evaluation {
     size_t labels = 0;
@@ -64,7 +65,7 @@ class PointwiseBatches {
   PointwiseBatches(const Dataset& dataset, const spec::Job& job) : dataset_(dataset), job_(job) {}
   Status FindFeatures();
   Status FindSlotInputs(const spec::Feature& feature, TableId table);
-  void AddSlotInputs(PlannedBatch* planned) const;
+  void AddSlotInputs(std::span<const int64_t> rows, PlannedBatch* planned) const;
   Status SplitRows();
   void SplitUsers();
   Status AddTrain(int stage);
@@ -79,6 +80,7 @@ class PointwiseBatches {
   const Dataset& dataset_;
   const spec::Job job_;
   std::vector<FeatureKeys> features_;
+  std::vector<bool> sighting_;  // by feature: its keys are what the event is about
   std::vector<std::span<const float>> dense_;
   std::vector<SlotInput> slot_inputs_;  // dense inputs behind dense_
   SlotColumns slot_columns_;

@@ -1,6 +1,7 @@
 #include "worker/row_source.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "proto/check.h"
@@ -16,6 +17,7 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
   out->popularity.resize(n);
   out->gradients.resize(n);
   out->slots.resize(n);
+  out->slot_totals.resize(n);
   for (size_t i = 0; i < n; ++i) {
     const TableKeys& keys = tables[i];
     EMPORIUM_CHECK(keys.table.value() < dims.size(), "the batch names tables of the job");
@@ -25,6 +27,7 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
     out->popularity[i].resize(keys.want_popularity ? rows : 0);
     out->gradients[i].resize(with_gradients ? rows * dim : 0);
     out->slots[i].resize(rows * keys.want_slots);
+    out->slot_totals[i].assign(keys.want_totals, 0);
     models::TableRows& set = out->rows[i];
     set.table = keys.table;
     set.rows = static_cast<int32_t>(rows);
@@ -38,22 +41,59 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
 std::vector<RowTarget> TargetsOf(RowBuffer* out) {
   std::vector<RowTarget> targets(out->rows.size());
   for (size_t i = 0; i < targets.size(); ++i) {
-    targets[i] = {out->values[i], out->popularity[i], &out->rows[i].popularity_total,
-                  static_cast<uint32_t>(out->rows[i].dim), out->slots[i]};
+    targets[i] = {out->values[i],
+                  out->popularity[i],
+                  &out->rows[i].popularity_total,
+                  static_cast<uint32_t>(out->rows[i].dim),
+                  out->slots[i],
+                  out->slot_totals[i]};
   }
   return targets;
 }
 
-void FillSlots(const RowBuffer& rows, models::Batch* batch) {
-  for (const models::SlotColumn& column : batch->slots) {
+namespace {
+
+// log(n + 1) / log(N + 1), in [0, 1].
+double PopularityOf(double count, double total) {
+  const double most = NaturalLog(1 + std::max(total, 0.0));
+  if (most == 0) return 0;
+  return std::min(NaturalLog(1 + std::max(count, 0.0)) / most, 1.0);
+}
+
+double InputOf(SlotForm form, float value, double total, double time) {
+  constexpr double kSecondsPerDay = 86400;
+  switch (form) {
+    case SlotForm::kValue:
+      return value;
+    case SlotForm::kLog1p:
+      return NaturalLog(1 + std::max<double>(value, 0));
+    case SlotForm::kIif:
+      return 1 - PopularityOf(value, total);
+    case SlotForm::kPopularity:
+      return PopularityOf(value, total);
+    case SlotForm::kAge: {
+      const auto seconds = std::bit_cast<uint32_t>(value);
+      if (seconds == 0) return 0;
+      return NaturalLog(1 + std::max(time - seconds, 0.0) / kSecondsPerDay);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void FillSlots(const RowBuffer& rows, const SlotInputs& inputs, models::Batch* batch) {
+  for (const SlotInputs::Column& column : inputs.columns) {
     size_t t = 0;
     while (rows.rows.at(t).table != column.rows.table) ++t;
     const std::vector<float>& slots = rows.slots[t];
+    const std::vector<double>& totals = rows.slot_totals[t];
     const size_t width = slots.size() / static_cast<size_t>(std::max(rows.rows[t].rows, 1));
+    const double total = column.counter < totals.size() ? totals[column.counter] : 0;
     for (size_t b = 0; b < column.rows.index.size(); ++b) {
       const auto row = static_cast<size_t>(column.rows.index[b]);
-      const float value = slots[row * width + column.slot];
-      const double input = column.log1p ? NaturalLog(1 + std::max<double>(value, 0)) : value;
+      const double time = inputs.time.empty() ? 0 : inputs.time[b];
+      const double input = InputOf(column.form, slots[row * width + column.slot], total, time);
       batch->dense[b * static_cast<size_t>(batch->dense_width) +
                    static_cast<size_t>(column.column)] = static_cast<float>(input);
     }

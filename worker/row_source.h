@@ -25,7 +25,8 @@ struct RowBuffer {
   std::vector<UnclearedVector<float>> values;
   std::vector<UnclearedVector<float>> popularity;
   std::vector<UnclearedVector<float>> gradients;
-  std::vector<std::vector<float>> slots;  // where they were asked for
+  std::vector<std::vector<float>> slots;         // where they were asked for, and ...
+  std::vector<std::vector<double>> slot_totals;  // ... of their counters the tables' totals
 };
 
 // Sizes `out` for the rows of `tables` (memory that it has is used again) and points its RowSet to
@@ -36,7 +37,7 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
 std::vector<RowTarget> TargetsOf(RowBuffer* out);
 
 // Writes the slots of `rows` into the columns of the batch that wait for them.
-void FillSlots(const RowBuffer& rows, models::Batch* batch);
+void FillSlots(const RowBuffer& rows, const SlotInputs& inputs, models::Batch* batch);
 
 // May be called from one thread at a time.
 class RowSource {

@@ -48,12 +48,12 @@ Status Scorer::PopularityLogits(std::span<const float> log_counts, RowSource& ro
 Result<std::vector<float>> Scorer::Logits(const PlannedBatch& batch, RowSource& rows) {
   EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
   std::vector<float> logits(batch.batch.samples);
-  if (batch.batch.slots.empty()) {
+  if (batch.slots.columns.empty()) {
     EMPORIUM_RETURN_IF_ERROR(
         OnDevice([&] { return model_.Score(batch.batch, buffer_.rows, dense(), logits); }));
   } else {
     models::Batch filled = batch.batch;
-    FillSlots(buffer_, &filled);
+    FillSlots(buffer_, batch.slots, &filled);
     EMPORIUM_RETURN_IF_ERROR(
         OnDevice([&] { return model_.Score(filled, buffer_.rows, dense(), logits); }));
   }

@@ -5,6 +5,7 @@
 
 #include "worker/key_order.h"
 #include "worker/learning_rate.h"
+#include "worker/slot_feed.h"
 
 namespace emporium::worker {
 
@@ -20,13 +21,11 @@ WorkPlanner::WorkPlanner(const spec::Job& job, const BatchSource& source, const 
       stage_(source.plan(assignment.stage)),
       train_(job.stage(static_cast<int>(assignment.stage.value())).train()) {
   for (int i = 0; i < job.table_size(); ++i) {
-    if (job.table(i).has_popularity()) counting_tables_.emplace_back(static_cast<uint16_t>(i));
+    const spec::Table& table = job.table(i);
+    const uint32_t counters = CountersOf(table);
+    if (!table.has_popularity() && counters == 0) continue;
+    counting_.push_back({TableId(static_cast<uint16_t>(i)), table.has_popularity(), counters});
   }
-}
-
-bool WorkPlanner::Counts(TableId table) const {
-  return std::find(counting_tables_.begin(), counting_tables_.end(), table) !=
-         counting_tables_.end();
 }
 
 Status WorkPlanner::Read(Work* work) const {
@@ -46,12 +45,13 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
     for (const TableKeys& keys : dense_.tables()) tables.push_back(&keys);
   }
   work->absent.clear();
-  work->absent.reserve(counting_tables_.size());  // `tables` points into it
-  for (const TableId table : counting_tables_) {
-    const bool occurs = std::any_of(work->planned.tables.begin(), work->planned.tables.end(),
-                                    [table](const TableKeys& keys) { return keys.table == table; });
+  work->absent.reserve(counting_.size());  // `tables` points into it
+  for (const Counting& counting : counting_) {
+    const bool occurs =
+        std::any_of(work->planned.tables.begin(), work->planned.tables.end(),
+                    [&counting](const TableKeys& keys) { return keys.table == counting.table; });
     if (occurs) continue;
-    work->absent.emplace_back().table = table;
+    work->absent.emplace_back().table = counting.table;
     tables.push_back(&work->absent.back());
   }
   work->split = KeySplit(*route_, std::move(tables));
@@ -93,7 +93,7 @@ Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies
   targets.insert(targets.end(), dense.begin(), dense.end());
   targets.resize(work->split.tables());  // what is absent receives nothing
   EMPORIUM_RETURN_IF_ERROR(DecodePull(work->split, replies, targets));
-  FillSlots(work->rows, &work->planned.batch);
+  FillSlots(work->rows, work->planned.slots, &work->planned.batch);
   return Status::Ok();
 }
 
@@ -110,7 +110,11 @@ Bytes WorkPlanner::PushFrame(const Work& work, size_t shard, KeyForm form) const
   for (s = 0; s < sources.size(); ++s) {
     const TableId table = work.split.table(s).table;
     sources[s].dim = dims_[table.value()];
-    sources[s].counted = Counts(table);
+    for (const Counting& counting : counting_) {
+      if (counting.table != table) continue;
+      sources[s].counted = counting.popularity;
+      sources[s].counters = counting.counters;
+    }
   }
   return EncodePush(work.push, work.split, shard, sources, work.scale, form);
 }

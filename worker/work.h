@@ -66,7 +66,12 @@ class WorkPlanner {
   Bytes PushFrame(const Work& work, size_t shard, KeyForm form) const;
 
  private:
-  bool Counts(TableId table) const;
+  // A table whose totals travel in every push.
+  struct Counting {
+    TableId table;
+    bool popularity = false;
+    uint32_t counters = 0;
+  };
 
   const spec::Job& job_;
   const BatchSource& source_;
@@ -76,7 +81,7 @@ class WorkPlanner {
   const SpanAssignment assignment_;
   const StagePlan stage_;
   const spec::Train& train_;
-  std::vector<TableId> counting_tables_;  // that keep popularity
+  std::vector<Counting> counting_;
 };
 
 }  // namespace emporium::worker

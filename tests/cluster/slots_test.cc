@@ -23,7 +23,12 @@ struct Event {
   uint64_t ad = 0;
   double bid = 0;
   bool click = false;
+  uint64_t before = 0;  // an ad of the past
+  const char* action = "show";
 };
+
+constexpr int64_t kStart = 1'700'000'000;
+constexpr const char* kActions[] = {"click", "cart", "pay"};
 
 uint64_t Draw(uint64_t* word) {
   *word = *word * 6364136223846793005u + 1442695040888963407u;
@@ -39,16 +44,19 @@ std::vector<Event> Clicks() {
     event.ad = draw % 7 == 0 ? draw % 5000 : draw % 40;
     event.bid = static_cast<double>(Draw(&word) % 13) / 2 - 1;
     event.click = Draw(&word) % 100 < (event.ad % 10) * 6;
+    event.before = 10'000 + Draw(&word) % 50;
+    if (event.click) event.action = kActions[Draw(&word) % std::size(kActions)];
   }
   return events;
 }
 
 std::string TextOf(const std::vector<Event>& events) {
-  std::string text = "ad,bid,time,click\n";
-  int64_t time = 1'700'000'000;
+  std::string text = "ad,bid,time,click,before,action\n";
+  int64_t time = kStart;
   for (const Event& event : events) {
     text += std::to_string(event.ad) + "," + std::to_string(event.bid) + "," +
-            std::to_string(time += kSecondsApart) + "," + (event.click ? "1" : "0") + "\n";
+            std::to_string(time += kSecondsApart) + "," + (event.click ? "1," : "0,") +
+            std::to_string(event.before) + "," + event.action + "\n";
   }
   return text;
 }
@@ -67,6 +75,8 @@ std::string Job(const std::string& of_table, const std::string& of_feature, int 
         column { name: "bid" type: FLOAT }
         column { name: "time" type: INT }
         column { name: "click" type: INT }
+        column { name: "before" type: INT }
+        column { name: "action" }
       }
       label_column: "click" time_column: "time"
       split { last_days { test_days: )" +
@@ -74,6 +84,7 @@ std::string Job(const std::string& of_table, const std::string& of_feature, int 
     }
     feature { name: "ad" column: "ad" table: "ad" hashing: IDENTITY )" +
          of_feature + R"( }
+    feature { name: "before" column: "before" table: "ad" hashing: IDENTITY sighting: false }
     feature { name: "bid" column: "bid" }
     model { deepfm { hidden: 8 } }
     stage {
@@ -109,16 +120,20 @@ TEST(Slots, ReachTheModelWithTheSameBitsInEveryShape) {
       popularity { half_life_days: 1 bytes: 2 }
       admission { sightings: 2 sketch_mib: 1 }
       expiry { every_steps: 5 untouched_steps: 30 }
-      slot { name: "shows" fades: true }
-      slot { name: "clicks" column: "click" fades: true }
+      slot { name: "show" fades: true }
+      slot { name: "click" when { column: "action" value: "click" } half_life_days: 2 }
+      slot { name: "buy" when { column: "action" value: "cart" value: "pay" } }
       slot { name: "ctr" column: "click" update: EMA least_rho: 0.02 }
       slot { name: "highest" column: "bid" update: MAX }
       slot { name: "last" column: "bid" update: SET }
-      slot { name: "level" column: "bid" update: LOG_EMA })",
+      slot { name: "level" column: "bid" update: LOG_EMA }
+      slot { name: "first_seen" column: "time" update: MIN }
+      slot { name: "last_pay" column: "time" update: MAX when { column: "action" value: "pay" } })",
                                        R"(
-      slot_input { slot: "shows" log1p: true } slot_input { slot: "clicks" log1p: true }
-      slot_input { slot: "ctr" } slot_input { slot: "highest" } slot_input { slot: "last" }
-      slot_input { slot: "level" })",
+      slot_input { slot: "show" as: IIF } slot_input { slot: "click" as: POPULARITY }
+      slot_input { slot: "buy" log1p: true } slot_input { slot: "ctr" }
+      slot_input { slot: "highest" } slot_input { slot: "last" } slot_input { slot: "level" }
+      slot_input { slot: "first_seen" as: AGE } slot_input { slot: "last_pay" as: AGE })",
                                        4, 1000));
   const auto run = [&](const std::string& verb, const std::string& name,
                        const std::vector<std::string>& flags) {
@@ -128,19 +143,24 @@ TEST(Slots, ReachTheModelWithTheSameBitsInEveryShape) {
   };
   const std::string digest = run("run", "one", {"--workers=1", "--lanes=1"});
   EXPECT_EQ(digest.size(), 64u) << digest;
-  EXPECT_EQ(run("launch", "1-3", {"--workers=1", "--servers=1", "--shards_per_server=3"}), digest);
+  EXPECT_EQ(run("launch", "1-4", {"--workers=1", "--servers=1", "--shards_per_server=4"}), digest);
   EXPECT_EQ(run("launch", "2-1", {"--workers=2", "--servers=1", "--shards_per_server=1"}), digest);
-  EXPECT_EQ(run("launch", "2-3", {"--workers=2", "--servers=3", "--shards_per_server=1"}), digest);
+  EXPECT_EQ(run("launch", "2-4", {"--workers=2", "--servers=2", "--shards_per_server=2"}), digest);
 }
 
-constexpr int kWords = 8;  // shows, clicks, last, highest, mean, updates, level, updates
+// Words: shows, clicks, last, highest, mean, updates, level, updates, bought, first seen, last
+// click
+constexpr int kWords = 11;
 constexpr const char* kPlainSlots = R"(
   slot { name: "shows" }
   slot { name: "clicks" column: "click" }
   slot { name: "last" column: "bid" update: SET }
   slot { name: "highest" column: "bid" update: MAX initial: 1 }
   slot { name: "mean" column: "bid" update: EMA least_rho: 0 }
-  slot { name: "level" column: "bid" update: LOG_EMA least_rho: 0 })";
+  slot { name: "level" column: "bid" update: LOG_EMA least_rho: 0 }
+  slot { name: "bought" when { column: "action" value: "cart" value: "pay" } }
+  slot { name: "first_seen" column: "time" update: MIN }
+  slot { name: "last_click" column: "time" update: MAX when { column: "action" value: "click" } })";
 
 // By ad, what its row in a checkpoint must say after `events`, micro-batch after micro-batch.
 std::map<uint64_t, std::array<double, kWords>> PlainSlots(const std::vector<Event>& events) {
@@ -158,6 +178,12 @@ std::map<uint64_t, std::array<double, kWords>> PlainSlots(const std::vector<Even
       mean[0] += 1;
       mean[1] += event.bid;
       mean[2] += std::exp(event.bid);
+      const std::string action = event.action;
+      const auto time = static_cast<double>(kStart + kSecondsApart * static_cast<int64_t>(i + 1));
+      if (action == "cart" || action == "pay") row[8] += 1;
+      if (row[9] == 0) row[9] = time;
+      if (action == "click") row[10] = time;
+      rows.try_emplace(event.before).first->second[3] = 1;  // as a row starts
     }
     for (const auto& [ad, mean] : means) {
       std::array<double, kWords>& row = rows[ad];
@@ -181,6 +207,18 @@ std::vector<T> ReadDataset(hid_t file, const char* name, hid_t type) {
   return values;
 }
 
+// Of the counters of kPlainSlots over the whole table, in every file.
+void ExpectTotals(hid_t file, const std::vector<Event>& events) {
+  std::vector<double> wanted(3);
+  for (const Event& event : events) {
+    const std::string action = event.action;
+    wanted[0] += 1;
+    wanted[1] += event.click ? 1 : 0;
+    wanted[2] += action == "cart" || action == "pay" ? 1 : 0;
+  }
+  EXPECT_EQ(ReadDataset<double>(file, "tables/0/slot_totals", H5T_NATIVE_DOUBLE), wanted);
+}
+
 TEST(Slots, HoldWhatTheEventsSaid) {
   const TempDir dir;
   std::vector<Event> events = Clicks();
@@ -202,12 +240,14 @@ TEST(Slots, HoldWhatTheEventsSaid) {
     const auto keys = ReadDataset<uint64_t>(file.id(), "tables/0/key", H5T_NATIVE_UINT64);
     const auto words = ReadDataset<uint32_t>(file.id(), "tables/0/extra", H5T_NATIVE_UINT32);
     ASSERT_EQ(words.size(), keys.size() * kWords);
+    ExpectTotals(file.id(), events);
     for (size_t i = 0; i < keys.size(); ++i, ++rows) {
       std::array<float, kWords> row;
       std::memcpy(row.data(), &words[i * kWords], sizeof(row));
       ASSERT_EQ(expected.count(keys[i]), 1u) << keys[i];
       for (size_t w = 0; w < kWords; ++w) {
-        EXPECT_NEAR(row[w], expected.at(keys[i])[w], 2e-5) << keys[i] << " word " << w;
+        const double value = w < 9 ? row[w] : words[i * kWords + w];  // times are seconds, exact
+        EXPECT_NEAR(value, expected.at(keys[i])[w], w < 9 ? 2e-5 : 0) << keys[i] << " word " << w;
       }
     }
   }

@@ -89,41 +89,109 @@ TEST(Frame, PushComesBackAsItWasWritten) {
   EXPECT_THAT(second.counts, IsEmpty());
 }
 
-// Slots lie behind the counts, [rows, slots]; NaN is a legal value: nothing was observed.
-TEST(Frame, SlotsTravelBothWays) {
-  for (const bool push : {true, false}) {
-    FrameHeader header = PushHeader();
-    if (!push) {
-      header = FrameHeader();
-      header.type = FrameType::kPullReply;
-    }
-    const FrameBuilder::Section sections[] = {{.table = TableId(0),
-                                               .keys = push ? 2u : 0u,
-                                               .rows = 2,
-                                               .dim = 1,
-                                               .has_counts = true,
-                                               .slots = 3}};
-    FrameBuilder builder(header, sections);
-    const FrameBuilder::Parts parts = builder.part(0);
-    for (size_t i = 0; i < 6; ++i) parts.slots[i] = static_cast<float>(i);
-    parts.slots[5] = std::numeric_limits<float>::quiet_NaN();
-    parts.counts[0] = 0;
-    parts.counts[1] = 9;
-    const Bytes bytes = std::move(builder).Finish();
-    const Result<FrameView> view = FrameView::Parse(bytes);
-    ASSERT_TRUE(view.ok()) << view.status().ToString();
-    const SectionView& section = view->sections()[0];
-    EXPECT_EQ(section.slots_dim, 3u);
-    EXPECT_THAT(section.counts, ElementsAre(0, 9));
-    EXPECT_THAT(section.slots.first(5), ElementsAre(0, 1, 2, 3, 4));
-    EXPECT_TRUE(std::isnan(section.slots[5]));
-  }
+// Slots lie behind the counts, [rows, slots], and totals of counters at the section's end.
+TEST(Frame, RepliesCarrySlots) {
+  FrameHeader header;
+  header.type = FrameType::kPullReply;
+  const FrameBuilder::Section sections[] = {
+      {.table = TableId(0), .rows = 2, .dim = 1, .has_counts = true, .slots = 3, .slot_totals = 2},
+      {.table = TableId(1), .rows = 1, .dim = 1}};
+  FrameBuilder builder(header, sections);
+  const FrameBuilder::Parts parts = builder.part(0);
+  for (size_t i = 0; i < 6; ++i) parts.slots[i] = static_cast<float>(i);
+  parts.weights[0] = std::byte{7};
+  parts.counts[0] = 0;
+  parts.counts[1] = 9;
+  parts.slot_totals[0] = 1e9;
+  parts.slot_totals[1] = 0.5;
+  builder.part(1).values[0] = 4;
+  const Bytes bytes = std::move(builder).Finish();
+  const Result<FrameView> view = FrameView::Parse(bytes);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  const SectionView& section = view->sections()[0];
+  EXPECT_EQ(section.slots_dim, 3u);
+  EXPECT_EQ(section.weights[0], std::byte{7});
+  EXPECT_THAT(section.counts, ElementsAre(0, 9));
+  EXPECT_THAT(section.slots, ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(section.slot_totals, ElementsAre(1e9, 0.5));
+  EXPECT_THAT(view->sections()[1].values, ElementsAre(4));
   const FrameBuilder::Section asked[] = {{.table = TableId(0), .keys = 1, .want_slots = true}};
   const Bytes pull = FrameBuilder(FrameHeader(), asked).Finish();
-  const Result<FrameView> view = FrameView::Parse(pull);
+  const Result<FrameView> asked_view = FrameView::Parse(pull);
+  ASSERT_TRUE(asked_view.ok()) << asked_view.status().ToString();
+  EXPECT_TRUE(asked_view->sections()[0].want_slots);
+  EXPECT_FALSE(asked_view->sections()[0].want_popularity);
+}
+
+// Of three keys with ten slots: slots 0 and 9 of the first, none of the second, 3 of the last.
+Bytes ObservationsFrame() {
+  const FrameBuilder::Section sections[] = {{.table = TableId(0),
+                                             .keys = 3,
+                                             .rows = 3,
+                                             .dim = 1,
+                                             .slots = 10,
+                                             .slot_totals = 1,
+                                             .observed = 3},
+                                            {.table = TableId(1), .slot_totals = 1}};
+  FrameBuilder builder(PushHeader(), sections);
+  const FrameBuilder::Parts parts = builder.part(0);
+  for (size_t i = 0; i < 3; ++i) {
+    parts.keys[i] = i;
+    parts.values[i] = 0;
+    parts.observed[i] = static_cast<float>(10 + i);
+  }
+  const uint8_t masks[] = {1, 2, 0, 0, 8, 0};
+  std::copy(std::begin(masks), std::end(masks), parts.masks.begin());
+  parts.slot_totals[0] = 2.5;
+  builder.part(1).slot_totals[0] = -1;
+  return std::move(builder).Finish();
+}
+constexpr size_t kMoreAt = kFrameHeaderBytes + 24 + 24 + 12 + 4;  // of its first section
+
+TEST(Frame, APushCarriesWhatWasObservedAndNothingElse) {
+  Bytes bytes = ObservationsFrame();
+  // Behind the first section's keys and values: 8 + 8 + 3 values + 3 masks of 2 bytes.
+  EXPECT_EQ(bytes.size(), kMoreAt + 8 + 8 + 24 + 24 + 16);
+  const Result<FrameView> view = FrameView::Parse(bytes);
   ASSERT_TRUE(view.ok()) << view.status().ToString();
-  EXPECT_TRUE(view->sections()[0].want_slots);
-  EXPECT_FALSE(view->sections()[0].want_popularity);
+  const SectionView& section = view->sections()[0];
+  EXPECT_EQ(section.slots_dim, 10u);
+  EXPECT_THAT(section.slots, IsEmpty());
+  EXPECT_THAT(section.slot_totals, ElementsAre(2.5));
+  ObservationReader reader(section);
+  const Observation first = reader.Next();
+  EXPECT_EQ(first.mask, 1u | 1u << 9);
+  EXPECT_THAT(first.values, ElementsAre(10, 11));
+  EXPECT_EQ(reader.Next().mask, 0u);
+  const Observation last = reader.Next();
+  EXPECT_EQ(last.mask, 1u << 3);
+  EXPECT_THAT(last.values, ElementsAre(12));
+  EXPECT_THAT(view->sections()[1].slot_totals, ElementsAre(-1));
+
+  struct Lie {
+    size_t at;
+    uint8_t value;
+    const char* message;
+  };
+  const Lie lies[] = {{kMoreAt, 33, "33 totals"},
+                      {kMoreAt, 9, "claims"},
+                      {kMoreAt + 2, 1, "totals"},
+                      {kMoreAt + 4, 31, "31 observations, at most 30"},
+                      {kMoreAt + 4, 4, "slots observed, 4 values"},
+                      {kMoreAt + 15, 0x7f, "total is not finite"},
+                      {kMoreAt + 16 + 12, 3, "4 slots observed, 3 values"},
+                      {kMoreAt + 16 + 12 + 1, 4, "an observation of no slot"},
+                      {kMoreAt + 16 + 12 + 6, 1, "padding"},
+                      {kFrameHeaderBytes + 2, 0, "slots without observations"},
+                      {kFrameHeaderBytes + 12, 33, "33 slots"}};
+  for (const Lie& lie : lies) {
+    Bytes edited = bytes;
+    edited[lie.at] = std::byte{lie.value};
+    if (lie.at == kMoreAt + 15) edited[lie.at - 1] = std::byte{0xf0};
+    const Result<FrameView> refused = FrameView::Parse(edited);
+    ASSERT_FALSE(refused.ok()) << lie.message;
+    EXPECT_THAT(refused.status().message(), HasSubstr(lie.message));
+  }
 }
 
 // Half floats with counts.
@@ -359,10 +427,10 @@ TEST(Frame, MicroBatchMustLieWithinItsStep) {
 // checks are reached; the views that come out are read to the last float (the sanitizers watch).
 TEST(Frame, RandomBytesNeverCrash) {
   std::mt19937_64 random(20240601);
-  const Bytes frames[] = {PushFrame(), KnownKeysFrame(), ReplyFrame()};
+  const Bytes frames[] = {PushFrame(), KnownKeysFrame(), ReplyFrame(), ObservationsFrame()};
   size_t accepted = 0;
   for (int round = 0; round < 200'000; ++round) {
-    const Bytes& whole = frames[random() % 3];
+    const Bytes& whole = frames[random() % 4];
     Bytes bytes = whole;
     const int edits = 1 + static_cast<int>(random() % 4);
     for (int e = 0; e < edits; ++e) {
@@ -379,13 +447,20 @@ TEST(Frame, RandomBytesNeverCrash) {
       for (float value : section.values) sum += value > 0;
       for (std::byte weight : section.weights) sum += static_cast<uint64_t>(weight);
       for (float count : section.counts) sum += count > 0;
+      for (float slot : section.slots) sum += slot > 0;
+      for (double total : section.slot_totals) sum += total > 0;
+      ObservationReader reader(section);
+      for (uint32_t i = 0; section.slots_dim > 0 && i < section.masks.size(); ++i) {
+        if (i % MaskBytes(section.slots_dim) != 0) continue;
+        for (float value : reader.Next().values) sum += value > 0;
+      }
     }
     EXPECT_GE(sum, 0u);
   }
   EXPECT_GT(accepted, 1000u);  // edits of keys and values are legal
 }
 
-// The bytes of version 2, pinned: they may not change without a new version number.
+// The bytes of version 3, pinned: they may not change without a new version number.
 TEST(Frame, GoldenBytes) {
   const Bytes bytes = PushFrame();
   auto at = [&]<class T>(size_t offset, T) {
@@ -394,7 +469,7 @@ TEST(Frame, GoldenBytes) {
     return value;
   };
   EXPECT_EQ(at(kMagicAt, uint32_t{}), 0x31504d45u);
-  EXPECT_EQ(at(kVersionAt, uint8_t{}), 2);
+  EXPECT_EQ(at(kVersionAt, uint8_t{}), 3);
   EXPECT_EQ(at(kTypeAt, uint8_t{}), 3);
   EXPECT_EQ(at(kFlagsAt, uint16_t{}), 0);
   EXPECT_EQ(at(8, uint64_t{}), 0x1122334455667788u);
@@ -410,7 +485,7 @@ TEST(Frame, GoldenBytes) {
   EXPECT_EQ(at(kBodyBytesAt, uint64_t{}), 136u);
   EXPECT_EQ(at(kEventTimeAt, uint32_t{}), 1'700'000'000u);
   EXPECT_EQ(at(kReservedAt, uint32_t{}), 0u);
-  EXPECT_EQ(at(kHashAt, uint64_t{}), 3641044518502522353u);
+  EXPECT_EQ(at(kHashAt, uint64_t{}), 5323553754648202664u);
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <random>
 #include <vector>
@@ -23,7 +23,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr uint32_t kPartitions = 16;
-constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<PartitionId> Partitions(uint32_t begin, uint32_t end) {
   std::vector<PartitionId> partitions;
@@ -171,9 +170,9 @@ class SlotRow {
     slots_.Init(at());
   }
   std::byte* at() { return bytes_.data() + 1; }
-  std::vector<float> Read(double factor = 1) {
+  std::vector<float> Read(uint32_t ticks = 0) {
     std::vector<float> values(slots_.slots());
-    slots_.Read(at(), factor, values);
+    slots_.Read(at(), 0, ticks, values);
     return values;
   }
 
@@ -183,17 +182,17 @@ class SlotRow {
 };
 
 TEST(RowSlotsTest, EachRuleDoesWhatItSays) {
-  const RowSlots slots({{spec::Slot::SET, false, 0, 9},
-                        {spec::Slot::ADD, true, 0, 0},
-                        {spec::Slot::MAX, false, 0, -4},
-                        {spec::Slot::EMA, false, 0.25f, 7},
-                        {spec::Slot::LOG_EMA, false, 0, -1}},
+  const RowSlots slots({{spec::Slot::SET, 0, 0, 9},
+                        {spec::Slot::ADD, 10, 0, 0},
+                        {spec::Slot::MAX, 0, 0, -4},
+                        {spec::Slot::EMA, 0, 0.25f, 7},
+                        {spec::Slot::LOG_EMA, 0, 0, -1}},
                        true);
   EXPECT_EQ(slots.words(), 1u + 3u + 4u);
   SlotRow row(slots);
   EXPECT_THAT(row.Read(), ElementsAre(9, 0, -4, 7, -1));
   RowSlots::SetTime(row.at(), 123456789);
-  slots.Observe(row.at(), std::vector<float>{kNone, kNone, kNone, kNone, kNone});
+  slots.Observe(row.at(), {});
   EXPECT_THAT(row.Read(), ElementsAre(9, 0, -4, 7, -1));
   std::vector<float> xs, logs;
   double ema = 0;
@@ -202,7 +201,8 @@ TEST(RowSlotsTest, EachRuleDoesWhatItSays) {
   for (int k = 0; k < 40; ++k) {
     xs.push_back(uniform(random));
     logs.push_back(xs.back());
-    slots.Observe(row.at(), std::vector<float>{xs.back(), 1, xs.back(), xs.back(), xs.back()});
+    const float seen[] = {xs.back(), 1, xs.back(), xs.back(), xs.back()};
+    slots.Observe(row.at(), {0b11111, seen});
     const double rho = std::max(0.25, 1.0 / (k + 1));
     ema += rho * (xs.back() - ema);
     double sum = 0;
@@ -215,12 +215,41 @@ TEST(RowSlotsTest, EachRuleDoesWhatItSays) {
     // With no least rho LOG_EMA is the log of the plain mean.
     EXPECT_NEAR(values[4], std::log(sum / (k + 1)), 1e-5);
   }
-  EXPECT_EQ(row.Read(0.5)[1], 20) << "a fading slot is read as it is now";
-  EXPECT_EQ(row.Read(0.5)[0], xs.back());
-  slots.Fade(row.at(), 0.5);
+  EXPECT_EQ(row.Read(10)[1], 20) << "a fading slot is read as it is now";
+  EXPECT_EQ(row.Read(10)[0], xs.back());
+  slots.Fade(row.at(), 0, 10);
   EXPECT_EQ(row.Read()[1], 20);
   EXPECT_EQ(row.Read()[0], xs.back());
   EXPECT_EQ(RowSlots::Time(row.at()), 123456789u);
+}
+
+// Half lives of a slot's own, times as bits, and what is observed of some slots only.
+TEST(RowSlotsTest, CountersFadeEachInItsTimeAndTimesAreExact) {
+  const RowSlots slots({{spec::Slot::ADD, 10, 0, 0},
+                        {spec::Slot::ADD, 40, 0, 0},
+                        {spec::Slot::ADD, 0, 0, 2},
+                        {spec::Slot::MIN, 0, 0, 0, true},
+                        {spec::Slot::MAX, 0, 0, 0, true},
+                        {spec::Slot::MIN, 0, 0, 5}},
+                       false);
+  EXPECT_THAT(slots.counters(), ElementsAre(0, 1, 2));
+  SlotRow row(slots);
+  const auto time = [&row](size_t slot) { return std::bit_cast<uint32_t>(row.Read()[slot]); };
+  EXPECT_EQ(time(3), 0u);
+  // The last one is no finite float, but a time.
+  for (const uint32_t seconds : {1'700'000'001u, 1'700'000'000u, 1'700'000'003u, 0x7fffffffu}) {
+    const float seen[] = {8, 8, std::bit_cast<float>(seconds), std::bit_cast<float>(seconds)};
+    slots.Observe(row.at(), {0b011011, seen});
+  }
+  const float low[] = {3};
+  slots.Observe(row.at(), {0b100000, low});
+  slots.Fade(row.at(), 100, 120);
+  EXPECT_EQ(row.Read()[0], 8);
+  EXPECT_NEAR(row.Read()[1], 32 / std::sqrt(2), 1e-5);
+  EXPECT_EQ(row.Read()[2], 2);
+  EXPECT_EQ(time(3), 1'700'000'000u);
+  EXPECT_EQ(time(4), 0x7fffffffu);
+  EXPECT_EQ(row.Read()[5], 3);
 }
 
 // ---- Popularity of a table

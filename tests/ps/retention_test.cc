@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <memory>
@@ -15,6 +18,7 @@
 #include "ps/optimizer.h"
 #include "ps/popularity.h"
 #include "ps/popularity_code.h"
+#include "ps/slot_stats.h"
 #include "tests/ps/shard_fixture.h"
 #include "tests/ps/table_parts.h"
 
@@ -26,6 +30,7 @@ using ::testing::HasSubstr;
 
 constexpr float kNone = std::numeric_limits<float>::quiet_NaN();
 constexpr uint32_t kMicroBatches = 3;
+constexpr size_t kSlots = 7;  // of Tables; 0 and 5 are counters, 4 and 6 are times
 
 struct Shape {
   uint32_t bytes = 1;
@@ -42,10 +47,11 @@ std::vector<TableSettings> Tables(const Shape& shape) {
     item.half_life_steps = 0;
     item.half_life_seconds = 500;
   }
-  item.slots = {{spec::Slot::ADD, true, 0, 0},
-                {spec::Slot::LOG_EMA, false, 0.1f, -1},
-                {spec::Slot::SET, false, 0, 3},
-                {spec::Slot::MAX, false, 0, -9}};
+  const double half_life = shape.event_time ? 500 : 7;
+  item.slots = {{spec::Slot::ADD, half_life, 0, 0}, {spec::Slot::LOG_EMA, 0, 0.1f, -1},
+                {spec::Slot::SET, 0, 0, 3},         {spec::Slot::MAX, 0, 0, -9},
+                {spec::Slot::MIN, 0, 0, 0, true},   {spec::Slot::ADD, 3 * half_life, 0, 0},
+                {spec::Slot::MAX, 0, 0, 0, true}};
   item.admission_sightings = shape.sightings;
   item.sketch_bytes = 16 * 4 * 32;
   item.expiry = shape.expiry;
@@ -54,6 +60,10 @@ std::vector<TableSettings> Tables(const Shape& shape) {
 
 // ---- Micro-batches: functions of (step, micro-batch)
 // ---------------------------------------------
+
+uint32_t EventTime(uint64_t t, uint32_t m) {
+  return static_cast<uint32_t>(1'700'000'000 + 40 * t + (m * 7919 + t * 31) % 100);
+}
 
 Payload RandomMicroBatch(uint64_t t, uint32_t m) {
   std::mt19937_64 random(1000 * t + m);
@@ -70,16 +80,21 @@ Payload RandomMicroBatch(uint64_t t, uint32_t m) {
     }
     columns.counts.push_back(static_cast<float>(random() % 3));
     columns.total += columns.counts.back();
-    for (int s = 0; s < 4; ++s) {
-      columns.slots.push_back(random() % 3 == 0 ? kNone
-                                                : static_cast<float>(random() % 101) / 50.0f - 1);
+    for (size_t s = 0; s < kSlots; ++s) {
+      const bool time = s == 4 || s == 6;
+      float value = static_cast<float>(random() % 101) / 50.0f - 1;
+      if (time) value = std::bit_cast<float>(EventTime(t, m) - static_cast<uint32_t>(random() % 9));
+      columns.slots.push_back(random() % 3 == 0 ? kNone : value);
+    }
+  }
+  columns.slot_totals.resize(2);
+  for (size_t i = 0; i < columns.slots.size(); ++i) {
+    const size_t s = i % kSlots;
+    if ((s == 0 || s == 5) && !std::isnan(columns.slots[i])) {
+      columns.slot_totals[s / 5] += columns.slots[i];
     }
   }
   return payload;
-}
-
-uint32_t EventTime(uint64_t t, uint32_t m) {
-  return static_cast<uint32_t>(1'700'000'000 + 40 * t + (m * 7919 + t * 31) % 100);
 }
 
 // ---- The twin
@@ -149,10 +164,27 @@ class Twin {
       admission_->EndStep();
     }
     for (const auto& [key, sum] : sums) Update(key, sum.first, sum.second);
+    const uint32_t tick = Seconds() ? time_ : step_;
+    std::array<double, 2> added{};
+    for (size_t c = 0; c < 2; ++c) {
+      for (const Columns& push : pushes) added[c] += push.slot_totals[c];
+      const Decay decay(settings_.slots[5 * c].half_life);
+      totals_[c] = totals_[c] * decay.Factor(total_tick_, tick) + added[c];
+    }
+    total_tick_ = tick;
     for (const Columns& push : pushes) {
       for (size_t i = 0; i < push.keys.size(); ++i) {
         if (!sums.contains(push.keys[i])) continue;
-        slots_.Observe(rows[push.keys[i]].extra.data(), std::span(push.slots).subspan(4 * i, 4));
+        Observation observed;
+        std::vector<float> values;
+        for (size_t s = 0; s < kSlots; ++s) {
+          const float value = push.slots[kSlots * i + s];
+          if (std::isnan(value)) continue;
+          observed.mask |= 1u << s;
+          values.push_back(value);
+        }
+        observed.values = values;
+        slots_.Observe(rows[push.keys[i]].extra.data(), observed);
       }
     }
   }
@@ -163,18 +195,19 @@ class Twin {
     return static_cast<float>(code_.Decode(row.popularity.data()) * factor);
   }
   std::vector<float> Slots(uint64_t key) const {
-    std::vector<float> values(4);
+    std::vector<float> values(kSlots);
     const auto found = rows.find(key);
     if (found == rows.end()) {
       slots_.ReadInitial(values);
     } else {
       const TwinRow& row = found->second;
-      const double factor =
-          Seconds() ? decay_.Factor(row.time, time_) : decay_.Factor(row.last_step, step_);
-      slots_.Read(row.extra.data(), factor, values);
+      slots_.Read(row.extra.data(), Seconds() ? row.time : row.last_step, Seconds() ? time_ : step_,
+                  values);
     }
     return values;
   }
+  // Of the counters, whether or not their keys have rows.
+  const std::array<double, 2>& Totals() const { return totals_; }
   float Stored(const TwinRow& row) const { return code_.Decode(row.popularity.data()); }
 
   std::map<uint64_t, TwinRow> rows;
@@ -197,7 +230,7 @@ class Twin {
         Seconds() ? decay_.Factor(row.time, time_) : decay_.Factor(row.last_step, step_);
     const float now = static_cast<float>(Stored(row) * factor) + count;
     code_.Encode(now, PopularityBits(settings_.seed, key, step_), row.popularity.data());
-    slots_.Fade(row.extra.data(), factor);
+    slots_.Fade(row.extra.data(), Seconds() ? row.time : row.last_step, Seconds() ? time_ : step_);
     row.last_step = step_;
     if (Seconds()) {
       row.time = std::max(row.time, time_);
@@ -214,6 +247,8 @@ class Twin {
   const RowSlots slots_;
   std::unique_ptr<Admission> admission_;
   uint32_t step_ = 0, time_ = 0;
+  std::array<double, 2> totals_{};
+  uint32_t total_tick_ = 0;
 };
 
 // ---- Driving
@@ -277,6 +312,29 @@ void ExpectSameRows(Cluster& cluster, const Twin& twin) {
   EXPECT_EQ(counters.rows_expired, twin.expired);
 }
 
+// What is kept of the counters change by change is what their rows say.
+void ExpectSummaries(Cluster& cluster, const TableSettings& settings) {
+  const RowSlots rules(settings.slots, settings.event_time());
+  for (size_t s = 0; s < cluster.size(); ++s) {
+    const Table& table = cluster.shard(s).table(0);
+    const uint32_t step = cluster.shard(s).position().global_step;
+    SlotStats fresh(rules);
+    for (uint16_t p = 0; p < kPartitions; ++p) {
+      table.ForEachRow(PartitionId(p), [&](const RowView& row) {
+        const auto* const extra = row.extra.data();
+        fresh.Add(row.key, extra, settings.event_time() ? RowSlots::Time(extra) : row.last_step);
+      });
+    }
+    const auto wanted = fresh.Summaries(settings.event_time() ? table.total().time : step);
+    const auto kept = table.counter_summaries(step);
+    ASSERT_EQ(kept.size(), 2u);
+    for (size_t c = 0; c < 2; ++c) {
+      EXPECT_EQ(kept[c].zeros, wanted[c].zeros);
+      EXPECT_EQ(kept[c].buckets, wanted[c].buckets);
+    }
+  }
+}
+
 // What a pull of the present version says of every key.
 void ExpectServed(Cluster& cluster, const Twin& twin, uint64_t version) {
   Payload all(1);
@@ -289,13 +347,14 @@ void ExpectServed(Cluster& cluster, const Twin& twin, uint64_t version) {
     const Answer answer = cluster.Ask(s, header, part);
     ASSERT_EQ(answer.type(), FrameType::kPullReply) << answer.frame.error_message();
     const SectionView& section = answer.frame.sections()[0];
-    ASSERT_EQ(section.slots_dim, 4u);
+    ASSERT_EQ(section.slots_dim, kSlots);
+    EXPECT_THAT(section.slot_totals, ::testing::ElementsAreArray(twin.Totals()));
     for (size_t i = 0; i < part[0].keys.size(); ++i) {
       const uint64_t key = part[0].keys[i];
       const auto found = twin.rows.find(key);
       EXPECT_EQ(section.counts[i], found == twin.rows.end() ? 0 : twin.Popularity(found->second));
       const std::vector<float> slots = twin.Slots(key);
-      EXPECT_TRUE(std::ranges::equal(section.slots.subspan(4 * i, 4), slots)) << key;
+      EXPECT_EQ(std::memcmp(&section.slots[kSlots * i], slots.data(), 4 * kSlots), 0) << key;
     }
   }
 }
@@ -344,6 +403,8 @@ TEST_P(RetentionTest, AnyNumberOfShardsIsThePlainTwin) {
     ExpectSameRows(one, twin);
     ExpectSameRows(four, twin);
     ExpectServed(four, twin, t + 1);
+    ExpectSummaries(four, tables[0]);
+    if (restored != nullptr) ExpectSummaries(*restored, tables[0]);
     if (HasFailure()) FAIL() << "first at step " << t;
   }
   const std::string digest = DigestOf(one, kSteps, dir + "/one-end");

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -60,8 +61,9 @@ struct Columns {
   std::vector<float> values;
   std::vector<float> counts;
   double total = 0;
-  std::vector<float> slots = {};  // [keys, slots] of a Push
+  std::vector<float> slots = {};  // [keys, slots] of a Push; NaN: nothing was observed
   bool want_slots = false;        // of a Pull
+  std::vector<double> slot_totals = {};
 };
 // index: table
 using Payload = std::vector<Columns>;
@@ -103,6 +105,18 @@ inline FrameHeader PullHeader(uint32_t stage, uint64_t step, uint32_t m, uint32_
   return header;
 }
 
+// What was observed of rows with up to 8 slots, NaN: nothing.
+inline void PutObservations(const std::vector<float>& observed, uint32_t slots,
+                            const FrameBuilder::Parts& parts) {
+  std::fill(parts.masks.begin(), parts.masks.end(), uint8_t{0});
+  size_t next = 0;
+  for (size_t i = 0; i < observed.size(); ++i) {
+    if (std::isnan(observed[i])) continue;
+    parts.masks[i / slots] |= static_cast<uint8_t>(1u << (i % slots));
+    parts.observed[next++] = observed[i];
+  }
+}
+
 // The frame of `payload`; a Pull leaves values and counts out and asks for popularity of table 0.
 // With `known` a Push says of keys only what they hash to.
 inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool known = false) {
@@ -122,8 +136,11 @@ inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool know
                         : static_cast<uint32_t>(columns.values.size() / columns.keys.size());
       section.has_counts = !columns.counts.empty();
       section.total = columns.total;
+      section.slot_totals = static_cast<uint32_t>(columns.slot_totals.size());
       if (!columns.slots.empty()) {
         section.slots = static_cast<uint32_t>(columns.slots.size() / columns.keys.size());
+        section.observed = static_cast<uint32_t>(std::count_if(
+            columns.slots.begin(), columns.slots.end(), [](float x) { return !std::isnan(x); }));
       }
       section.known_keys = known && !columns.keys.empty();
       if (section.known_keys) section.keys_hash = HashOfKeys(columns.keys);
@@ -139,7 +156,9 @@ inline Bytes Encode(const FrameHeader& header, const Payload& payload, bool know
     if (pull) continue;
     std::copy(payload[t].values.begin(), payload[t].values.end(), parts.values.begin());
     std::copy(payload[t].counts.begin(), payload[t].counts.end(), parts.counts.begin());
-    std::copy(payload[t].slots.begin(), payload[t].slots.end(), parts.slots.begin());
+    std::copy(payload[t].slot_totals.begin(), payload[t].slot_totals.end(),
+              parts.slot_totals.begin());
+    PutObservations(payload[t].slots, sections[t].slots, parts);
   }
   return std::move(builder).Finish();
 }
@@ -176,6 +195,7 @@ class Cluster {
       const Columns& in = whole[t];
       part[t].total = in.total;
       part[t].want_slots = in.want_slots;
+      part[t].slot_totals = in.slot_totals;
       const size_t slots = in.keys.empty() ? 0 : in.slots.size() / in.keys.size();
       const size_t dim = in.keys.empty() ? 0 : in.values.size() / in.keys.size();
       for (size_t i = 0; i < in.keys.size(); ++i) {

@@ -304,13 +304,13 @@ TEST(TableTest, RestoredTablesGoOnWithTheSameBits) {
     Table table(settings, kPartitions, Range(0, kPartitions));
     Model unused(settings);
     for (uint32_t step = 0; step < 20; ++step) UpdateBoth(table, unused, step, random);
-    table.AddToTotal(8, 15);
+    table.AddToTotals({8, {}}, 15);
     Table restored(settings, kPartitions, Range(0, kPartitions));
     const Rows before = Contents(table);
     for (const auto& [key, row] : before) ASSERT_TRUE(restored.Restore(row.View(key)).ok());
     restored.RestoreTotal(table.total());
     EXPECT_EQ(Contents(restored), before);
-    EXPECT_EQ(restored.popularity_total(30), table.popularity_total(30));
+    EXPECT_EQ(restored.totals(30).popularity, table.totals(30).popularity);
     std::mt19937_64 again = random;
     UpdateBoth(table, unused, 20, random);
     Model other(settings);
@@ -364,9 +364,9 @@ TEST(TableTest, PopularityFadesAndComesBack) {
   table.Read(key, slot, 130, weights, count);
   EXPECT_NEAR(count[0], 3.0 / 4, 1e-6);
 
-  table.AddToTotal(4, 100);
-  table.AddToTotal(1, 110);
-  EXPECT_NEAR(table.popularity_total(130), 3.0 / 4, 1e-12);
+  table.AddToTotals({4, {}}, 100);
+  table.AddToTotals({1, {}}, 110);
+  EXPECT_NEAR(table.totals(130).popularity, 3.0 / 4, 1e-12);
 }
 
 TEST(TableTest, ClearForgetsEverything) {
@@ -376,12 +376,12 @@ TEST(TableTest, ClearForgetsEverything) {
   std::vector<Slot> slots(keys.size());
   const uint64_t empty = table.bytes();
   table.FindOrCreate(keys, slots);
-  table.AddToTotal(5, 1);
+  table.AddToTotals({5, {}}, 1);
   EXPECT_GT(table.bytes(), empty + 10'000 * (16 + 4 * 16));
   table.Clear();
   EXPECT_EQ(table.rows(), 0u);
   EXPECT_LE(table.bytes(), empty);
-  EXPECT_EQ(table.popularity_total(1), 0);
+  EXPECT_EQ(table.totals(1).popularity, 0);
   table.Find(keys, slots);
   EXPECT_EQ(std::count(slots.begin(), slots.end(), kNoSlot), 10'000);
   table.FindOrCreate(keys, slots);

@@ -82,15 +82,6 @@ struct FieldColumn {
   RowLists rows;  // B lists; exactly one row each unless pooled
 };
 
-// A column of `dense` that the worker fills in when the rows are there: slot `slot` of each
-// sample's row, or log(1 + max(slot, 0)).
-struct SlotColumn {
-  int32_t column = 0;
-  RowLists rows;  // B lists of one row
-  uint32_t slot = 0;
-  bool log1p = false;
-};
-
 struct Batch {
   int32_t samples = 0;              // B
   std::vector<float> weight;        // [B] sample weights; empty: all 1
@@ -98,7 +89,6 @@ struct Batch {
   std::vector<FieldColumn> fields;  // pointwise features, or context features
   int32_t dense_width = 0;
   std::vector<float> dense;  // [B, dense_width]
-  std::vector<SlotColumn> slots;
 
   ItemColumns items;  // retrieval only, as are the two below
   HistoryColumns history;

@@ -246,7 +246,9 @@ TEST(Slots, HoldWhatTheEventsSaid) {
       std::memcpy(row.data(), &words[i * kWords], sizeof(row));
       ASSERT_EQ(expected.count(keys[i]), 1u) << keys[i];
       for (size_t w = 0; w < kWords; ++w) {
-        const double value = w < 9 ? row[w] : words[i * kWords + w];  // times are seconds, exact
+        // Times are seconds, exact in a double and not in a float.
+        const double value =
+            w < 9 ? static_cast<double>(row[w]) : static_cast<double>(words[i * kWords + w]);
         EXPECT_NEAR(value, expected.at(keys[i])[w], w < 9 ? 2e-5 : 0) << keys[i] << " word " << w;
       }
     }

@@ -30,6 +30,13 @@ inline constexpr uint32_t kPopularityBucketsPerOctave = 4;
 inline constexpr uint32_t kMaxKeysPerSection = 4u << 20;  // keys of one table in one message
 inline constexpr uint64_t kMaxFrameBytes = 1ull << 30;    // a peer that sends more is refused
 inline constexpr uint32_t kMaxMicroBatchesPerStep = 4096;
+// Sightings that one push may count, of a key or all together. 2^32 steps of
+// kMaxMicroBatchesPerStep such pushes are 2e25: whatever is pushed, a popularity stays a finite
+// float.
+inline constexpr double kMaxSightings = 1e12;
+// Of a slot's total in one push: the largest floats of kMaxKeysPerSection keys are 1e45, and their
+// sums over all steps stay finite doubles.
+inline constexpr double kMaxSlotTotal = 1e50;
 // Gradients that one shard may hold for steps that are not complete yet. Reaching it answers Busy.
 inline constexpr uint64_t kMaxStagedBytesPerShard = 4ull << 30;
 // Pulls that one shard may hold until the step that they wait for is applied: each lane of each

@@ -46,6 +46,15 @@ Status CheckObservations(const SectionView& section, const std::vector<SlotRule>
   return Status::Ok();
 }
 
+bool IsSightings(double count) { return count >= 0 && count <= limits::kMaxSightings; }
+
+Status NoSightings(const std::string& what, double count) {
+  if (count < 0) return InvalidArgument(what + " below zero");
+  constexpr auto kMost = static_cast<uint64_t>(limits::kMaxSightings);
+  return InvalidArgument(what + " of more than " + std::to_string(kMost) +
+                         " sightings in one push");
+}
+
 }  // namespace
 
 Status Shard::CheckRoute(const FrameHeader& header) const {
@@ -87,12 +96,17 @@ Status Shard::CheckSection(FrameType type, const SectionView& section) const {
     return InvalidArgument(where + "values are not finite; is the learning rate too high?");
   }
   for (float count : section.counts) {
-    if (count < 0) return InvalidArgument(where + "a count below zero");
+    if (!IsSightings(count)) return NoSightings(where + "a count", count);
   }
-  if (section.total < 0) return InvalidArgument(where + "a total below zero");
+  if (!IsSightings(section.total)) return NoSightings(where + "a total", section.total);
   const size_t counters = tables_[t]->counters().size();
   if (!section.slot_totals.empty() && section.slot_totals.size() != counters) {
     return InvalidArgument(where + "has " + std::to_string(counters) + " counters");
+  }
+  for (const double total : section.slot_totals) {
+    if (std::abs(total) > limits::kMaxSlotTotal) {
+      return InvalidArgument(where + "a total of a slot beyond what floats add up to");
+    }
   }
   return CheckObservations(section, settings.slots, where);
 }

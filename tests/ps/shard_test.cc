@@ -354,6 +354,11 @@ TEST(Shard, WhatDoesNotFitTheJobIsRefusedAndChangesNothing) {
   Payload counts = Gradients({own}, 1);
   counts[0].counts = {-1};
   wrong.emplace_back(counts, "below zero");
+  counts[0].counts = {2e12f};
+  wrong.emplace_back(counts, "a count of more than 1000000000000 sightings");
+  Payload total = Gradients({own}, 1);
+  total[0].total = 1e300;
+  wrong.emplace_back(total, "a total of more than 1000000000000 sightings");
   Payload table(3);
   wrong.emplace_back(table, "no table 2");
   Payload popularity(2);

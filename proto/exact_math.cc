@@ -33,7 +33,7 @@ double TwiceArtanh(double s) {
 }  // namespace
 
 double HalfToThe(double x) {
-  if (x >= 1100) return 0;  // below the smallest double
+  if (!(x < 1100)) return 0;  // below the smallest double, or no number
   const double whole = std::floor(x + 0.5);
   const double r = (whole - x) * kLn2;
   double series = 0;

@@ -1,7 +1,9 @@
 #include "ps/shard_file.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "proto/limits.h"
 #include "ps/checkpoint.h"
@@ -11,6 +13,9 @@ namespace {
 
 constexpr uint64_t kBlockBytes = 1 << 20;
 constexpr uint64_t kMaxRowsPerBlock = 1 << 16;
+// More than any row has.
+constexpr uint32_t kMaxState = 4 * limits::kMaxDim;        // floats
+constexpr uint32_t kMaxExtra = 1 + 2 * limits::kMaxSlots;  // words, see ps/row_slots.h
 
 Status ReadAttribute(hid_t object, const std::string& where, const char* name, hid_t type,
                      void* value) {
@@ -26,9 +31,11 @@ Status ReadAttribute(hid_t object, const std::string& where, const char* name, h
 Status ReadAttribute(hid_t object, const std::string& where, const char* name, std::string* value) {
   const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
   const Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
+  const Hdf5Handle space(H5Aget_space(attribute.id()), H5Sclose);
   const size_t size = H5Tget_size(type.id());
-  if (!attribute.ok() || H5Tget_class(type.id()) != H5T_STRING || size == 0 ||
-      H5Tis_variable_str(type.id()) != 0 || size > (64 << 10)) {
+  if (!attribute.ok() || H5Sget_simple_extent_npoints(space.id()) != 1 ||
+      H5Tget_class(type.id()) != H5T_STRING || size == 0 || H5Tis_variable_str(type.id()) != 0 ||
+      size > (64 << 10)) {
     return Hdf5Error(where + ": attribute " + name + " is no text");
   }
   value->assign(size, '\0');
@@ -50,6 +57,12 @@ std::pair<uint64_t, uint64_t> ExtentOf(hid_t dataset, bool vector) {
   return {extent[0], extent[1]};
 }
 
+// Whether the file holds so many elements of the dataset at all: one that says more than it holds
+// would cost memory and time without end.
+bool Holds(hid_t dataset, uint64_t rows, uint64_t width) {
+  return width == 0 || rows <= H5Dget_storage_size(dataset) / width;
+}
+
 // A whole dataset of one dimension with at most `most` elements.
 template <class T>
 Status ReadWhole(hid_t parent, const std::string& where, const char* name, hid_t type,
@@ -57,7 +70,9 @@ Status ReadWhole(hid_t parent, const std::string& where, const char* name, hid_t
   const Hdf5Handle dataset(H5Dopen2(parent, name, H5P_DEFAULT), H5Dclose);
   if (!dataset.ok()) return Hdf5Error(where + ": no dataset " + name);
   const uint64_t rows = ExtentOf(dataset.id(), false).first;
-  if (rows > most) return DataLoss(where + ": dataset " + name + " is too long");
+  if (rows > most || !Holds(dataset.id(), rows, 1)) {
+    return DataLoss(where + ": dataset " + name + " is too long");
+  }
   values->resize(rows);
   if (rows > 0 && H5Dread(dataset.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values->data()) < 0) {
     return Hdf5Error(where + ": dataset " + name + " cannot be read");
@@ -161,7 +176,8 @@ Status ShardFile::ReadFacts() {
   EMPORIUM_RETURN_IF_ERROR(read("global_step", H5T_NATIVE_UINT32, &facts_.position.global_step));
   facts_.position.stage = StageId(stage);
   facts_.position.version = Step(version);
-  if (version > facts_.position.global_step) {
+  constexpr uint32_t kNoMoreSteps = std::numeric_limits<uint32_t>::max();
+  if (version > facts_.position.global_step || facts_.position.global_step == kNoMoreSteps) {
     return DataLoss(path_ + ": version " + std::to_string(version) + " after " +
                     std::to_string(facts_.position.global_step) + " steps");
   }
@@ -209,6 +225,15 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
   if (!spec::ElementType_IsValid(element)) {
     return DataLoss(where + ": element type " + std::to_string(element) + " is unknown");
   }
+  if (facts.layout.dim == 0 || facts.layout.dim > limits::kMaxDim ||
+      facts.layout.state > kMaxState || facts.layout.extra > kMaxExtra) {
+    return DataLoss(where + ": rows of " + std::to_string(facts.layout.dim) + " weights, " +
+                    std::to_string(facts.layout.state) + " state floats, " +
+                    std::to_string(facts.layout.extra) + " words of slots");
+  }
+  if (!std::isfinite(facts.total.value) || facts.total.value < 0) {
+    return DataLoss(where + ": a total popularity of " + std::to_string(facts.total.value));
+  }
   facts.layout.element = static_cast<spec::ElementType>(element);
   facts.layout.popularity_bytes = popularity != 0 ? 4 : 0;
   EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "offset", H5T_NATIVE_UINT64,
@@ -237,7 +262,7 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
     const Hdf5Handle dataset(H5Dopen2(group.id(), column.name, H5P_DEFAULT), H5Dclose);
     if (!dataset.ok()) return Hdf5Error(where + ": no dataset " + column.name);
     const auto [rows, width] = ExtentOf(dataset.id(), column.vector);
-    if (rows != facts.rows() || width != column.width) {
+    if (rows != facts.rows() || width != column.width || !Holds(dataset.id(), rows, width)) {
       return DataLoss(where + "/" + column.name + ": not the size that the offsets say");
     }
   }

@@ -1,6 +1,7 @@
 #include "ps/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -219,6 +220,10 @@ Status Table::Restore(const RowView& row) {
     return DataLoss(where + "the checkpoint's row has " + std::to_string(row.extra.size()) +
                     " bytes of slots, not " + std::to_string(t.layout().extra * sizeof(uint32_t)) +
                     "; restore the job that wrote it");
+  }
+  if (!std::isfinite(row.popularity) || row.popularity < 0) {
+    return DataLoss(where + "the checkpoint's row has a popularity of " +
+                    std::to_string(row.popularity) + "; restore an older checkpoint");
   }
   Slot slot = t.index.Find(row.key);
   const bool made = slot == kNoSlot;

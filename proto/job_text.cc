@@ -21,6 +21,8 @@ using google::protobuf::Message;
 using google::protobuf::TextFormat;
 
 constexpr int kMaxFaults = 100;
+// Of messages in messages; protobuf alone would go on to the end of the stack.
+constexpr int kMaxDepth = 100;
 
 struct ParserFault {
   int line;  // from 0, as protobuf counts
@@ -51,11 +53,14 @@ void CollectLines(const Message& message, const TextFormat::ParseInfoTree& tree,
   reflection->ListFields(message, &present);
   for (const FieldDescriptor* field : present) {
     const int count = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
+    int line = 0;
     for (int i = 0; i < count; ++i) {
       const int index = field->is_repeated() ? i : -1;
       const std::string here =
           Join(path, field->name() + (index < 0 ? "" : "[" + std::to_string(i) + "]"));
-      lines->emplace(here, tree.GetLocation(field, index).line + 1);
+      // Of a list in brackets protobuf knows where it begins, and no more (-1).
+      line = std::max(line, tree.GetLocation(field, index).line);
+      lines->emplace(here, line + 1);
       const auto* nested = tree.GetTreeForNested(field, index);
       if (nested != nullptr) {
         CollectLines(index < 0 ? reflection->GetMessage(message, field)
@@ -229,6 +234,7 @@ Parsed ParseText(std::string text, const std::string& name) {
     parser.RecordErrorsTo(&collector);
     parser.WriteLocationsTo(&tree);
     parser.AllowUnknownField(true);
+    parser.SetRecursionLimit(kMaxDepth);
     out.job.Clear();
     const bool ok = parser.ParseFromString(text, &out.job);
     if (ok && collector.errors.empty()) {

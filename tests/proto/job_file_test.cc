@@ -109,6 +109,20 @@ TEST_F(JobFileTest, ABrokenBraceEndsTheSearchButKeepsWhatWasFound) {
   EXPECT_THAT(lines[1], HasSubstr("job:43:"));
 }
 
+TEST_F(JobFileTest, AnElementOfAListHasTheLineOfItsList) {
+  EXPECT_THAT(ComplaintsOf(Replaced(DeepFmJob(), "hidden: [32, 16]", "hidden: [32, 0]")),
+              ElementsAre(HasSubstr("job:27: model.deepfm.hidden[1]: 0 is outside 1 to 65536")));
+}
+
+TEST_F(JobFileTest, MessagesNestToABoundedDepth) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "nonsense { ";
+  const std::vector<std::string> lines = ComplaintsOf(text);
+  ASSERT_FALSE(lines.empty());
+  EXPECT_THAT(lines.back(), HasSubstr("job:1: "));
+  EXPECT_THAT(lines.back(), HasSubstr("too deep"));
+}
+
 TEST_F(JobFileTest, ASecondValueOfASingularFieldIsRefused) {
   EXPECT_THAT(ComplaintsOf(Replaced(TwoTowerJob(), "dim: 16", "dim: 16 dim: 32")),
               ElementsAre(HasSubstr("job:4: dim: Non-repeated field \"dim\"")));

@@ -1,5 +1,5 @@
 // The data-plane codec: what is written is what is read, and nothing that a peer can send is
-// believed, read out of bounds or allowed to cost memory.
+// believed, read out of bounds or allowed to cost memory. More damage: tests/random.
 #include "proto/frame.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,5 @@
-// Reading a job file: lines, syntax, unknown fields, all faults at once.
+// Reading a job file: lines, syntax, unknown fields, all faults at once. Random damage:
+// tests/random.
 #include "proto/job_file.h"
 
 #include <gmock/gmock.h>
@@ -134,24 +135,6 @@ TEST_F(JobFileTest, EndlessFaultsEnd) {
     text += "seed: \"x\"\n";
   }
   EXPECT_EQ(ComplaintsOf(text).size(), 100U);
-}
-
-TEST_F(JobFileTest, RandomTextIsRefusedWithoutACrash) {
-  const std::string alphabet = "table{}dim:16\"\n <>[]#,;-.e'\\\x01\xff";
-  uint64_t state = 12345;
-  for (int round = 0; round < 500; ++round) {
-    std::string text = round % 2 == 0 ? TwoTowerJob() : "";
-    for (int edit = 0; edit < 40; ++edit) {
-      state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-      const char c = alphabet[(state >> 33) % alphabet.size()];
-      if (text.empty() || round % 2 == 1) {
-        text += c;
-      } else {
-        text[(state >> 40) % text.size()] = c;
-      }
-    }
-    ComplaintsOf(text);
-  }
 }
 
 TEST_F(JobFileTest, ColumnsOfTheDataAreCompared) {

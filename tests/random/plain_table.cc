@@ -1,4 +1,4 @@
-#include "tests/ps/plain_table.h"
+#include "tests/random/plain_table.h"
 
 #include <algorithm>
 #include <cstring>
@@ -16,8 +16,10 @@ PlainTable::PlainTable(const TableSettings& settings, uint32_t partitions,
       owned_(partitions),
       optimizer_(MakeOptimizer(settings.optimizer).value()),
       initializer_(Initializer::Make(settings.initializer, settings.seed).value()),
-      decay_(settings.half_life_steps),
-      code_(settings.popularity_bytes) {
+      decay_(settings.half_life_seconds > 0 ? settings.half_life_seconds
+                                            : settings.half_life_steps),
+      code_(settings.popularity_bytes),
+      slots_(settings.slots, settings.event_time()) {
   for (PartitionId partition : owned) owned_[partition.value()] = true;
 }
 
@@ -71,15 +73,13 @@ void PlainTable::Apply(const UpdateBatch& batch) {
       std::copy(row.raw.begin(), row.raw.end(),
                 batch.kept_rows.begin() + static_cast<ptrdiff_t>(i * bytes));
     }
-    if (settings_.popularity) {
-      if (!batch.kept_popularity.empty()) {
-        batch.kept_popularity[i] = PopularityAt(row, batch.step - 1);
-      }
-      const float added = batch.counts.empty() ? 0 : batch.counts[i];
-      const float now = PopularityAt(row, batch.step) + added;
-      code_.Encode(now, PopularityBits(settings_.seed, key, batch.step), row.popularity.data());
-      row.last_step = batch.step;
+    if (!batch.kept_popularity.empty()) {
+      batch.kept_popularity[i] = PopularityAt(row, batch.step - 1);
     }
+    if (settings_.popularity) {
+      CountPopularity(key, batch.counts.empty() ? 0 : batch.counts[i], batch.step, &row);
+    }
+    if (settings_.popularity || settings_.expiry.every_steps > 0) row.last_step = batch.step;
     if (optimizer_->CountsUpdates()) ++row.updates;
     std::vector<float> weights = Floats(row);
     optimizer_->Apply(weights, row.state, batch.gradients.subspan(i * dim, dim), row.updates,
@@ -87,6 +87,43 @@ void PlainTable::Apply(const UpdateBatch& batch) {
     Encode(settings_.element_type, weights.data(), settings_.dim,
            RoundingSeedOf(settings_.seed, key, batch.step), row.raw.data());
   }
+}
+
+void PlainTable::CountPopularity(uint64_t key, float added, uint32_t step, Row* row) const {
+  const float now = PopularityAt(*row, step) + added;
+  code_.Encode(now, PopularityBits(settings_.seed, key, step), row->popularity.data());
+  slots_.Fade(row->extra.data(), TickOf(*row), TickAt(step));
+  if (settings_.event_time())
+    RowSlots::SetTime(row->extra.data(), std::max(TickOf(*row), TickAt(step)));
+}
+
+void PlainTable::ReadSlots(std::span<const Slot> slots, uint32_t step,
+                           std::span<float> values) const {
+  const size_t width = slots_.slots();
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const std::span<float> out = values.subspan(i * width, width);
+    if (slots[i] == kNoSlot) {
+      slots_.ReadInitial(out);
+    } else {
+      const Row& row = rows_.at(key_of_.at(slots[i]));
+      slots_.Read(row.extra.data(), TickOf(row), TickAt(step), out);
+    }
+  }
+}
+
+void PlainTable::Observe(std::span<const uint64_t> keys, std::span<const Slot> slots,
+                         std::span<const Observation> observed) {
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i] != kNoSlot) slots_.Observe(rows_.at(keys[i]).extra.data(), observed[i]);
+  }
+}
+
+void PlainTable::SetTime(uint32_t step, uint32_t time) {
+  if (step > clock_step_) {
+    clock_step_ = step;
+    before_ = now_;
+  }
+  now_ = std::max(now_, time);
 }
 
 void PlainTable::Assign(uint64_t key, std::span<const float> weights) {
@@ -102,6 +139,7 @@ Status PlainTable::Restore(const RowView& view) {
   row.state.assign(view.state.begin(), view.state.end());
   row.last_step = view.last_step;
   row.updates = view.updates;
+  row.extra.assign(view.extra.begin(), view.extra.end());
   if (settings_.popularity) code_.Encode(view.popularity, 0, row.popularity.data());
   return Status::Ok();
 }
@@ -118,6 +156,21 @@ uint64_t PlainTable::Erase(std::span<const uint64_t> keys) {
   return erased;
 }
 
+uint64_t PlainTable::Expire(uint32_t step) {
+  std::vector<std::vector<RowAge>> ages(partitions_);
+  for (const auto& [key, row] : rows_) {
+    ages[runtime::PartitionOf(key, partitions_).value()].push_back(
+        {key, row.last_step, PopularityAt(row, step)});
+  }
+  uint64_t gone = 0;
+  for (uint32_t p = 0; p < partitions_; ++p) {
+    const uint64_t share =
+        ShareOf(PartitionId(static_cast<uint16_t>(p)), partitions_, settings_.expiry.rows);
+    gone += Erase(Expired(std::move(ages[p]), settings_.expiry, share, step));
+  }
+  return gone;
+}
+
 void PlainTable::ForEachRow(PartitionId partition,
                             const std::function<void(const RowView&)>& visit) const {
   std::vector<uint64_t> keys;
@@ -132,10 +185,11 @@ void PlainTable::ForEachRow(PartitionId partition,
     view.key = key;
     view.weights = weights;
     view.state = row.state;
-    view.popularity = PopularityAt(row, row.last_step);
+    view.popularity = settings_.popularity ? code_.Decode(row.popularity.data()) : 0;
     view.last_step = row.last_step;
     view.updates = row.updates;
     view.raw = row.raw;
+    view.extra = row.extra;
     visit(view);
   }
 }
@@ -143,6 +197,7 @@ void PlainTable::ForEachRow(PartitionId partition,
 void PlainTable::Clear() {
   rows_.clear();
   key_of_.clear();
+  clock_step_ = now_ = before_ = 0;
 }
 
 std::vector<std::byte> PlainTable::Initial(uint64_t key) const {
@@ -159,10 +214,22 @@ std::vector<float> PlainTable::Floats(const Row& row) const {
   return weights;
 }
 
+uint32_t PlainTable::TickOf(const Row& row) const {
+  return settings_.event_time() ? RowSlots::Time(row.extra.data()) : row.last_step;
+}
+
+uint32_t PlainTable::TickAt(uint32_t step) const {
+  if (!settings_.event_time()) return step;
+  return step >= clock_step_ ? now_ : before_;
+}
+
+double PlainTable::FactorAt(const Row& row, uint32_t step) const {
+  return decay_.Factor(TickOf(row), TickAt(step));
+}
+
 float PlainTable::PopularityAt(const Row& row, uint32_t step) const {
   if (!settings_.popularity) return 0;
-  const float then = code_.Decode(row.popularity.data());
-  return static_cast<float>(then * decay_.Factor(row.last_step, step));
+  return static_cast<float>(code_.Decode(row.popularity.data()) * FactorAt(row, step));
 }
 
 PlainTable::Row& PlainTable::Make(uint64_t key, std::vector<std::byte> raw) {
@@ -173,6 +240,8 @@ PlainTable::Row& PlainTable::Make(uint64_t key, std::vector<std::byte> raw) {
   row.state.resize(optimizer_->StateFloats(settings_.dim));
   optimizer_->InitState(Floats(row), row.state);
   row.popularity.resize(settings_.popularity_bytes);
+  row.extra.resize(slots_.words() * sizeof(uint32_t));
+  if (!row.extra.empty()) slots_.Init(row.extra.data());
   key_of_[row.slot] = key;
   return rows_[key] = std::move(row);
 }

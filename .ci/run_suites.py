@@ -59,14 +59,16 @@ def count_gtest(results_path, output):
                 len(re.findall(r"^\[  FAILED  \] \S+ \(", output, re.M)), 0)
 
 
-def run_gtest(program, build, pattern, environment):
+def run_gtest(program, build, options, environment):
     results = os.path.join(build, "results", os.path.basename(program) + ".json")
     os.makedirs(os.path.dirname(results), exist_ok=True)
     if os.path.exists(results):
         os.remove(results)
     command = [program, "--gtest_output=json:" + results, "--gtest_brief=0"]
-    if pattern:
-        command.append("--gtest_filter=" + pattern)
+    if options.filter:
+        command.append("--gtest_filter=" + options.filter)
+    if options.long:
+        command.append("--gtest_also_run_disabled_tests")
     code, output = execute(command, environment)
     return code, output, count_gtest(results, output)
 
@@ -119,6 +121,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--filter", default="")
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--totals", required=True)
     options = parser.parse_args()
     build = os.path.abspath(options.build)
@@ -138,7 +141,7 @@ def main():
                 continue
             outcome = run_python(path, environment)
         elif os.path.exists(path):
-            outcome = run_gtest(path, build, options.filter, environment)
+            outcome = run_gtest(path, build, options, environment)
         else:
             outcome = (NOT_BUILT, f"{path} was not built", (0, 0, 0))
         good, bad = report(name, time.monotonic() - start, *outcome,

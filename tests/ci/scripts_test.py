@@ -89,10 +89,10 @@ class Download(Sandbox):
 class Runner(Sandbox):
     """run_suites.py over programs that only play gtest; folder names are those of tests/."""
 
-    def suites(self, program):
+    def suites(self, program, *more):
         self.script(self.path("tests", "test_proto"), program)
         done = subprocess.run([sys.executable, ".ci/run_suites.py", "--build", self.directory,
-                               "--only", "proto", "--totals", self.path("totals")], cwd=ROOT,
+                               "--only", "proto", "--totals", self.path("totals"), *more], cwd=ROOT,
                               capture_output=True, text=True, check=False)
         with open(self.path("totals"), encoding="utf-8") as file:
             return done.returncode, done.stdout, file.read().split()
@@ -112,6 +112,12 @@ class Runner(Sandbox):
         self.assertEqual((code, totals), (1, ["1", "1"]))
         self.assertIn("killed by signal 11", output)
         self.assertIn("check failed: here", output)
+
+    def test_long_forms_run_when_they_are_asked_for(self):
+        program = ("#!/bin/sh\ncase $* in *also_run_disabled*) echo '[       OK ] A.long (0 ms)';; "
+                   "esac\n")
+        self.assertEqual(self.suites(program)[2], ["0", "1"])
+        self.assertEqual(self.suites(program, "--long")[2], ["1", "0"])
 
     def test_results_of_an_earlier_run_are_not_counted(self):
         os.makedirs(self.path("results"))

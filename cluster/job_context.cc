@@ -86,7 +86,6 @@ int LoadJob(const std::string& path, bool with_data, JobContext* context) {
   Result<std::string> text = runtime::ReadFile(path);
   if (!text.ok()) return Fail(kExitUsage, text.status().message());
   context->job_text = *text;
-  context->fingerprint = runtime::JobFingerprint(context->job);
 
   const fs::path directory = fs::absolute(path).parent_path();
   context->data_dir = FLAGS_data.empty() ? directory.string() : fs::absolute(FLAGS_data).string();
@@ -96,6 +95,10 @@ int LoadJob(const std::string& path, bool with_data, JobContext* context) {
 
   Result<std::unique_ptr<models::Model>> model = models::CreateModel(context->job);
   if (!model.ok()) return Fail(kExitUsage, path + ": " + model.status().message());
+  if (Status completed = models::CompleteJob(**model, &context->job); !completed.ok()) {
+    return Fail(kExitUsage, path + ": " + completed.message());
+  }
+  context->fingerprint = runtime::JobFingerprint(context->job);
   if (with_data) {
     complaints = CheckData(*context);
     if (!complaints.empty()) {

@@ -10,7 +10,9 @@
 namespace emporium::cluster {
 
 struct JobContext {
-  spec::Job job;  // flags of the command line have been written into job.cluster
+  // Flags of the command line have been written into job.cluster, and what the model adds of its
+  // own (models::CompleteJob) into the rest.
+  spec::Job job;
   std::string job_path;
   std::string job_text;
   std::string fingerprint;

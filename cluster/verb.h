@@ -27,7 +27,7 @@ struct Verb {
 };
 
 // The verbs of each file in cluster/verbs/.
-std::vector<Verb> JobVerbs();      // run, launch, check
+std::vector<Verb> JobVerbs();      // run, launch, check, models
 std::vector<Verb> NodeVerbs();     // scheduler, server, worker
 std::vector<Verb> InspectVerbs();  // status, checkpoint
 std::vector<Verb> DataVerbs();     // convert, generate

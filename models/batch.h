@@ -83,9 +83,13 @@ struct FieldColumn {
 };
 
 struct Batch {
-  int32_t samples = 0;              // B
+  int32_t samples = 0;  // B
+  // Of a stage that weighs tasks by their losses: the epoch's row in the history of losses, and
+  // that of the stage's first epoch (models/tasks.h).
+  int32_t period = 0;
+  int32_t first_period = 0;
   std::vector<float> weight;        // [B] sample weights; empty: all 1
-  std::vector<float> label;         // [B] pointwise labels (0/1), else empty
+  std::vector<float> label;         // [tasks, B] pointwise labels, else empty
   std::vector<FieldColumn> fields;  // pointwise features, or context features
   int32_t dense_width = 0;
   std::vector<float> dense;  // [B, dense_width]

@@ -103,4 +103,59 @@ std::optional<double> LogLoss(std::span<const float> logits, std::span<const flo
   return sum / static_cast<double>(logits.size());
 }
 
+GroupedAuc AucOfGroups(std::span<const float> logits, std::span<const float> labels,
+                       std::span<const uint64_t> group) {
+  EMPORIUM_CHECK(logits.size() == labels.size() && logits.size() == group.size(),
+                 "one label and one group for each logit");
+  std::vector<size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return group[a] < group[b]; });
+  GroupedAuc result;
+  double sum = 0;
+  double rows = 0;
+  std::vector<float> z;
+  std::vector<float> y;
+  for (size_t begin = 0; begin < order.size();) {
+    z.clear();
+    y.clear();
+    size_t end = begin;
+    for (; end < order.size() && group[order[end]] == group[order[begin]]; ++end) {
+      z.push_back(logits[order[end]]);
+      y.push_back(labels[order[end]]);
+    }
+    begin = end;
+    const auto auc = Auc(z, y);
+    if (!auc) continue;
+    sum += *auc * static_cast<double>(z.size());
+    rows += static_cast<double>(z.size());
+  }
+  if (rows > 0) result.value = sum / rows;
+  if (!logits.empty()) result.left_out = 1 - rows / static_cast<double>(logits.size());
+  return result;
+}
+
+std::optional<double> Pcoc(std::span<const float> logits, std::span<const float> labels) {
+  EMPORIUM_CHECK(logits.size() == labels.size(), "one label for each logit");
+  double predicted = 0;
+  double positives = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    predicted += 1 / (1 + std::exp(-static_cast<double>(logits[i])));
+    positives += static_cast<double>(labels[i]);
+  }
+  if (positives == 0) return std::nullopt;
+  return predicted / positives;
+}
+
+std::optional<double> Rmse(std::span<const float> predictions, std::span<const float> labels) {
+  EMPORIUM_CHECK(predictions.size() == labels.size(), "one label for each prediction");
+  if (predictions.empty()) return std::nullopt;
+  double sum = 0;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    const double gap = static_cast<double>(predictions[i]) - static_cast<double>(labels[i]);
+    sum += gap * gap;
+  }
+  return std::sqrt(sum / static_cast<double>(predictions.size()));
+}
+
 }  // namespace emporium::models

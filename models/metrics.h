@@ -55,4 +55,19 @@ std::optional<double> Auc(std::span<const float> logits, std::span<const float> 
 // finite for every finite logit and nothing needs clipping. Nothing without rows.
 std::optional<double> LogLoss(std::span<const float> logits, std::span<const float> labels);
 
+// Mean over groups with both labels of their AUC, weighted by their rows. Nothing without such a
+// group. `group[i]` is row i's.
+struct GroupedAuc {
+  std::optional<double> value;
+  double left_out = 0;  // share of rows in groups with one label
+};
+GroupedAuc AucOfGroups(std::span<const float> logits, std::span<const float> labels,
+                       std::span<const uint64_t> group);
+
+// Sum of sigmoid(logit) / sum of labels. Nothing without a positive.
+std::optional<double> Pcoc(std::span<const float> logits, std::span<const float> labels);
+
+// Root of the mean squared difference. Nothing without rows.
+std::optional<double> Rmse(std::span<const float> predictions, std::span<const float> labels);
+
 }  // namespace emporium::models

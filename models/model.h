@@ -42,6 +42,9 @@ struct DenseParameter {
   std::vector<int64_t> shape;
   int64_t size = 0;         // product of shape
   bool train_only = false;  // must not be reached by an exported sub-graph (H10)
+  // A running mean of what batches show: its "gradient" is its value minus the batch's, and a
+  // dense group with `statistics` keeps it.
+  bool statistic = false;
 };
 
 struct LossTerm {
@@ -50,11 +53,21 @@ struct LossTerm {
   int64_t samples = 0;
 };
 
+// One thing that a model predicts of a sample; see models/tasks.h.
+struct Task {
+  std::string name;           // empty: the only one, of data.label_column
+  bool binary = true;         // else log(1 + label)
+  int32_t given = -1;         // the task whose positives it applies to; -1: all samples
+  bool entire_space = false;  // trained as a product with `given`, on all samples
+  float weight = 1;
+};
+
 // What the model must be fed with; the worker refuses to start when the job does not provide it.
 struct Needs {
   bool history = false;
   bool candidates = false;
   bool labels = false;
+  std::vector<Task> tasks;                 // of a pointwise model
   std::vector<TableId> popularity_tables;  // pulls ask for popularity of these
   int32_t vector_width = 0;                // of user and item vectors; 0: pointwise model
   int32_t counters = 0;                    // K of log_counts
@@ -74,7 +87,7 @@ class Model {
   virtual Result<std::vector<LossTerm>> Train(const Batch& batch, const RowSet& rows,
                                               const DenseSet& dense, const spec::Train& train,
                                               uint64_t random_seed) = 0;
-  // Pointwise models: logits [B].
+  // Pointwise models: logits [tasks, B], a task's prediction where it is not binary.
   virtual Status Score(const Batch& batch, const RowSet& rows, const DenseSet& dense,
                        std::span<float> logits) = 0;
   // Retrieval models: vectors of the batch's items (popularity part appended when the model has
@@ -96,6 +109,10 @@ class Model {
 Result<std::unique_ptr<Model>> CreateModel(const spec::Job& job, Device& device);
 // On the CPU.
 Result<std::unique_ptr<Model>> CreateModel(const spec::Job& job);
+
+// Adds to the job the dense group that keeps the model's statistics, where it has some and the job
+// names no such group. InvalidArgument when the group's name is taken.
+Status CompleteJob(const Model& model, spec::Job* job);
 
 // Limits this process's LibTorch to one thread per lane; call before the first model.
 void ConfigureLibTorch();

@@ -33,6 +33,12 @@ ParameterId ParameterList::Add(std::string name, std::vector<int64_t> shape, Sta
   return id;
 }
 
+ParameterId ParameterList::AddStatistic(std::string name, std::vector<int64_t> shape, float value) {
+  const ParameterId id = Add(std::move(name), std::move(shape), Start::Constant(value));
+  parameters_.back().statistic = true;
+  return id;
+}
+
 void ParameterList::Initialize(uint64_t seed, std::span<float> values) const {
   EMPORIUM_CHECK(static_cast<int64_t>(values.size()) == total_, "one value per dense number");
   for (size_t i = 0; i < parameters_.size(); ++i) {

@@ -36,6 +36,8 @@ class ParameterList {
  public:
   ParameterId Add(std::string name, std::vector<int64_t> shape, Start start,
                   bool train_only = false);
+  // What Pass::Observe or ObserveSum is told of, starting at `value`.
+  ParameterId AddStatistic(std::string name, std::vector<int64_t> shape, float value);
 
   const std::vector<DenseParameter>& parameters() const { return parameters_; }
   int64_t offset(size_t i) const { return offsets_[i]; }

@@ -86,7 +86,7 @@ void Pass::TakeDense(const DenseSet& dense) {
   at = 0;
   for (const DenseParameter& p : list) {
     at::Tensor leaf = storage.narrow(0, at, p.size).view(p.shape).detach();
-    leaf.set_requires_grad(training());
+    leaf.set_requires_grad(training() && !p.statistic);
     dense_.push_back(std::move(leaf));
     at += (p.size + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
   }
@@ -141,6 +141,20 @@ at::Tensor Pass::Dropout(const at::Tensor& x, float rate) {
   const uint64_t word = random_->Next();
   for (int64_t k = 0; i < n; ++i, ++k) out[i] = decide(word, k);
   return x.mul(ToDevice(mask));
+}
+
+void Pass::Observe(ParameterId id, const at::Tensor& value) {
+  EMPORIUM_CHECK(training() && parameters_.parameters()[id.index].statistic,
+                 "statistics are made of training batches");
+  at::NoGradGuard no_grad;
+  dense_[id.index].mutable_grad() = dense_[id.index].sub(value.detach());
+}
+
+void Pass::ObserveSum(ParameterId id, const at::Tensor& value) {
+  EMPORIUM_CHECK(training() && parameters_.parameters()[id.index].statistic,
+                 "statistics are made of training batches");
+  at::NoGradGuard no_grad;
+  dense_[id.index].mutable_grad() = value.detach().neg();
 }
 
 void Pass::Backward(const std::vector<at::Tensor>& roots,

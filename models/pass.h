@@ -57,6 +57,12 @@ class Pass {
   // x with a share `rate` of its elements zeroed and the rest scaled up; x itself when scoring.
   at::Tensor Dropout(const at::Tensor& x, float rate);
 
+  // Says what this batch shows of a statistic (ParameterList::AddStatistic), once at most; a
+  // statistic of which nothing is said stays as it is. Training only.
+  void Observe(ParameterId id, const at::Tensor& value);
+  // The same for a statistic to which `value` is added, times the group's learning rate.
+  void ObserveSum(ParameterId id, const at::Tensor& value);
+
   // Runs the graph backwards from `roots` with the gradients of the loss with respect to them, and
   // writes the dense gradients to the caller's buffer.
   void Backward(const std::vector<at::Tensor>& roots, const std::vector<at::Tensor>& gradients);

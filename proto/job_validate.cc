@@ -150,6 +150,14 @@ void CheckDenseGroups(std::vector<std::string>* taken, Checker* check) {
     CheckName(group.name(), path, taken, check);
     CheckOptimizer(group.optimizer(), path + ".optimizer", check);
     check->ExpectRange(group.chunk_floats(), 1, limits::kMaxDim, path + ".chunk_floats");
+    if (group.statistics()) {
+      const spec::Optimizer& o = group.optimizer();
+      check->Expect(o.has_sgd() && o.sgd().learning_rate() <= 1 && o.sgd().l2() == 0 &&
+                        o.clip_norm() == 0 && group.parameter_size() == 0,
+                    path, "statistics are means of batches, which only plain sgd keeps",
+                    "set optimizer { sgd { learning_rate: 0.1 } }, no l2, clip_norm and parameter");
+      continue;
+    }
     if (rest_taken) {
       check->Add(path, "an earlier group without `parameter` takes every parameter",
                  "put the group without `parameter` last");
@@ -318,6 +326,7 @@ std::vector<Complaint> ValidateJob(const spec::Job& job) {
   validate::CheckTables(&check);
   validate::CheckData(&check);
   validate::CheckFeatures(&check);
+  validate::CheckTasks(&check);
   validate::CheckModel(&check);
   validate::CheckStages(&check);
   validate::CheckRunning(&check);

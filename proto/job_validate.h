@@ -61,6 +61,7 @@ void CheckSlotInputs(const spec::Feature& feature, const spec::Column& column,
                      const std::string& path, Checker* check);
 void CheckData(Checker* check);
 void CheckFeatures(Checker* check);
+void CheckTasks(Checker* check);
 void CheckModel(Checker* check);
 void CheckStages(Checker* check);
 void CheckRunning(Checker* check);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "proto/job_validate.h"
+#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {
@@ -221,24 +222,33 @@ void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
   }
 }
 
-void CheckDeepFm(const spec::DeepFm& deepfm, Checker* check) {
+// What every model that scores samples one by one needs: features that exist, and a linear table of
+// width 1. Returns the features that enter.
+std::vector<const spec::Feature*> CheckInputs(Checker* check) {
   const spec::Job& job = check->job();
-  const std::string path = "model.deepfm";
+  const std::string path = "model." + ModelName(job);
   std::vector<const spec::Feature*> used;
-  for (int i = 0; i < deepfm.feature_size(); ++i) {
-    const std::string field = At(path + ".feature", i);
-    const spec::Feature* feature = Referred(deepfm.feature(i), field, check);
-    if (feature != nullptr) {
-      ExpectSource(*feature, spec::ROW, field, check);
-      used.push_back(feature);
-    }
+  const std::vector<std::string> names = InputFeatures(job);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string field = At(path + ".feature", static_cast<int>(i));
+    const spec::Feature* feature = Referred(names[i], field, check);
+    if (feature == nullptr) continue;
+    ExpectSource(*feature, spec::ROW, field, check);
+    used.push_back(feature);
   }
-  for (int i = 0; deepfm.feature_size() == 0 && i < job.feature_size(); ++i) {
-    if (job.feature(i).source() == spec::ROW) {
-      used.push_back(&job.feature(i));
-    }
+  check->Expect(!names.empty(), path, "no feature enters the model", "declare ROW features");
+  if (const std::string name = LinearTable(job); !name.empty()) {
+    const spec::Table* linear = check->FindTable(name);
+    check->Expect(linear != nullptr && linear->dim() == 1, path + ".linear_table",
+                  "\"" + name + "\" is not a table with dim 1",
+                  "declare a table with this name and dim: 1");
   }
-  check->Expect(!used.empty(), path, "no feature enters the model", "declare ROW features");
+  return used;
+}
+
+void CheckDeepFm(const spec::DeepFm& deepfm, const std::vector<const spec::Feature*>& used,
+                 Checker* check) {
+  const std::string path = "model.deepfm";
   uint32_t dim = 0;
   for (const spec::Feature* feature : used) {
     const spec::Table* table = check->FindTable(feature->table());
@@ -247,14 +257,9 @@ void CheckDeepFm(const spec::DeepFm& deepfm, Checker* check) {
       dim = table->dim();
     }
   }
-  if (deepfm.has_linear_table()) {
-    const spec::Table* linear = check->FindTable(deepfm.linear_table());
-    check->Expect(linear != nullptr && linear->dim() == 1, path + ".linear_table",
-                  "\"" + deepfm.linear_table() + "\" is not a table with dim 1",
-                  "declare a table with this name and dim: 1");
-  }
-  check->Expect(deepfm.has_linear_table() || deepfm.fm() || deepfm.hidden_size() > 0, path,
-                "linear, fm and MLP parts are all off", "switch one on");
+  check->Expect(deepfm.has_linear_table() || deepfm.fm() || deepfm.hidden_size() > 0 ||
+                    deepfm.mlp().hidden_size() > 0,
+                path, "linear, fm and MLP parts are all off", "switch one on");
   for (int i = 0; i < deepfm.hidden_size(); ++i) {
     check->ExpectRange(deepfm.hidden(i), 1, 65536, At(path + ".hidden", i));
   }
@@ -265,16 +270,14 @@ void CheckDeepFm(const spec::DeepFm& deepfm, Checker* check) {
 
 void CheckModel(Checker* check) {
   const spec::Model& model = check->job().model();
-  switch (model.kind_case()) {
-    case spec::Model::kTwoTower:
-      CheckTwoTower(model.two_tower(), check);
-      return;
-    case spec::Model::kDeepfm:
-      CheckDeepFm(model.deepfm(), check);
-      return;
-    case spec::Model::KIND_NOT_SET:
-      check->Missing("model", "name one: model { two_tower { ... } } or model { deepfm { ... } }");
-      return;
+  if (model.kind_case() == spec::Model::KIND_NOT_SET) {
+    check->Missing("model",
+                   "name one, such as model { deepfm { ... } }; `emporium models` lists them");
+  } else if (model.has_two_tower()) {
+    CheckTwoTower(model.two_tower(), check);
+  } else {
+    const std::vector<const spec::Feature*> used = CheckInputs(check);
+    if (model.has_deepfm()) CheckDeepFm(model.deepfm(), used, check);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "proto/job_validate.h"
 #include "proto/limits.h"
+#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {
@@ -189,15 +190,17 @@ void CheckSlotInput(const spec::Feature& feature, const spec::SlotInput& input,
 
 void CheckSlotInputs(const spec::Feature& feature, const spec::Column& column,
                      const std::string& path, Checker* check) {
-  const bool of_rows = check->job().model().has_deepfm() && feature.source() == spec::ROW;
+  const spec::Job& job = check->job();
+  const bool of_rows =
+      !ModelName(job).empty() && !IsRetrieval(job) && feature.source() == spec::ROW;
   for (int i = 0; i < feature.slot_input_size(); ++i) {
     CheckSlotInput(feature, feature.slot_input(i), At(path + ".slot_input", i), check);
   }
   check->Expect(feature.slot_input_size() == 0 || (of_rows && column.type() != spec::TEXT),
-                path + ".slot_input", "is for ROW features of one key of a DeepFM model",
-                "remove it");
+                path + ".slot_input",
+                "is for ROW features of one key of a model that scores samples", "remove it");
   check->Expect(feature.sighting() || of_rows, path + ".sighting",
-                "is for ROW features of a DeepFM model", "remove it");
+                "is for ROW features of a model that scores samples", "remove it");
 }
 
 void CheckRetention(const spec::Table& table, const std::string& path, Checker* check) {

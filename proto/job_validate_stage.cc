@@ -5,6 +5,7 @@
 
 #include "proto/job_validate.h"
 #include "proto/limits.h"
+#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {
@@ -59,12 +60,14 @@ void CheckPopularityHook(const spec::SampledSoftmax& loss, const std::string& pa
 
 void CheckLoss(const spec::Train& train, const std::string& path, Checker* check) {
   const spec::Job& job = check->job();
-  const bool retrieval = job.model().has_two_tower();
-  const bool pointwise = job.model().has_deepfm();
+  const std::string model = ModelName(job);
+  const bool retrieval = IsRetrieval(job);
+  const bool pointwise = !model.empty() && !retrieval;
   switch (train.loss_case()) {
     case spec::Train::kSampledSoftmax: {
       const std::string field = path + ".sampled_softmax";
-      check->Expect(!pointwise, field, "a deepfm model has no candidates", "use pointwise {}");
+      check->Expect(!pointwise, field, "a " + model + " model has no candidates",
+                    "use pointwise {}");
       if (train.sampled_softmax().negatives_size() == 0) {
         check->Missing(field + ".negatives", "add negatives { uniform {} } or another kind");
       }
@@ -76,7 +79,8 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
     }
     case spec::Train::kRanking: {
       const std::string field = path + ".ranking";
-      check->Expect(!pointwise, field, "a deepfm model has no candidates", "use pointwise {}");
+      check->Expect(!pointwise, field, "a " + model + " model has no candidates",
+                    "use pointwise {}");
       check->ExpectRange(train.ranking().bce_weight(), 0, kHuge, field + ".bce_weight");
       if (!job.data().has_label_column() && train.ranking().negatives_size() == 0) {
         check->Missing(field + ".negatives",
@@ -86,10 +90,17 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
       return;
     }
     case spec::Train::kPointwise:
-      check->Expect(!retrieval, path + ".pointwise", "a two_tower model has no pointwise loss",
+      check->Expect(!retrieval, path + ".pointwise", "a " + model + " model has no pointwise loss",
                     "use sampled_softmax {} or ranking {}");
-      check->Expect(job.data().has_label_column(), path + ".pointwise",
-                    "there is no label to learn", "set data.label_column");
+      check->Expect(job.data().has_label_column() || job.task_size() > 0, path + ".pointwise",
+                    "there is no label to learn", "set data.label_column, or name tasks");
+      check->Expect(
+          train.pointwise().weights() == spec::PointwiseLoss::FIXED || job.task_size() > 1,
+          path + ".pointwise.weights", "there is one task", "leave FIXED, or add tasks");
+      check->Expect(train.pointwise().temperature() > 0 && train.pointwise().temperature() < kHuge,
+                    path + ".pointwise.temperature", "is not a number above 0", "give 2");
+      check->Expect(!train.pointwise().has_positive_from() || job.task_size() == 0,
+                    path + ".pointwise.positive_from", "the job names tasks", "give it to a task");
       return;
     case spec::Train::LOSS_NOT_SET:
       check->Missing(path, "name a loss: sampled_softmax {}, ranking {} or pointwise {}");
@@ -97,8 +108,17 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
   }
 }
 
-bool IsMetric(const std::string& name) {
-  if (name == "mrr" || name == "auc" || name == "logloss") {
+// "auc", or "auc[task=click]" of a job with such a task.
+bool IsMetric(const std::string& full, const spec::Job& job) {
+  std::string name = full;
+  for (const spec::Task& task : job.task()) {
+    for (const char* end : {"]", ",joint]"}) {
+      const std::string of_task = "[task=" + task.name() + end;
+      if (full.ends_with(of_task)) name = full.substr(0, full.size() - of_task.size());
+    }
+  }
+  if (name == "mrr" || name == "auc" || name == "gauc" || name == "s_gauc" || name == "logloss" ||
+      name == "rmse") {
     return true;
   }
   const size_t at = name.find('@');
@@ -127,9 +147,11 @@ void CheckSchedule(const spec::Train& train, const std::string& path, Checker* c
   if (train.early_stop().metric().empty()) {
     check->Missing(field + ".metric", "name one, such as \"ndcg@10\" or \"auc\"");
   } else {
-    check->Expect(IsMetric(train.early_stop().metric()), field + ".metric",
-                  "\"" + train.early_stop().metric() + "\" is not a metric",
-                  "use hr@K, ndcg@K, recall@K, mrr, auc or logloss");
+    check->Expect(
+        IsMetric(train.early_stop().metric(), check->job()), field + ".metric",
+        "\"" + train.early_stop().metric() + "\" is not a metric",
+        "use hr@K, ndcg@K, recall@K, mrr, auc, gauc, s_gauc, logloss or rmse, of a task as "
+        "\"auc[task=NAME]\"");
   }
   check->ExpectRange(train.early_stop().patience(), 1, 1e6, field + ".patience");
 }
@@ -170,8 +192,9 @@ void CheckEvaluate(const spec::Evaluate& evaluate, const std::string& path, Chec
 }
 
 void CheckExport(const spec::Export& exported, const std::string& path, Checker* check) {
-  check->Expect(!check->job().model().has_deepfm(), path,
-                "a deepfm model has no item vectors to export", "remove the stage");
+  const std::string model = ModelName(check->job());
+  check->Expect(model.empty() || IsRetrieval(check->job()), path,
+                "a " + model + " model has no item vectors to export", "remove the stage");
   check->ExpectRange(exported.hnsw_m(), 2, 512, path + ".hnsw_m");
   check->ExpectRange(exported.hnsw_ef_construction(), 1, 65536, path + ".hnsw_ef_construction");
   check->ExpectRange(exported.hnsw_ef_search(), 1, 65536, path + ".hnsw_ef_search");

@@ -372,8 +372,8 @@ void Shard::ApplyStep() {
   for (size_t i = 0; i < tables_.size(); ++i) {
     counters_.rows_updated += step_rows_[i].rows();
     if (config_.tables[i].event_time()) tables_[i]->SetTime(before + 1, event_time_);
-    const uint64_t refused =
-        step_rows_[i].Apply(*tables_[i], before + 1, barrier_.learning_rate_factor());
+    const float factor = config_.tables[i].fixed_rate ? 1 : barrier_.learning_rate_factor();
+    const uint64_t refused = step_rows_[i].Apply(*tables_[i], before + 1, factor);
     retention_[i].keys_refused += refused;
     counters_.rows_updated -= refused;
     ApplyTotals(i);

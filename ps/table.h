@@ -56,6 +56,7 @@ struct TableSettings {
   spec::ElementType element_type = spec::FP32;
   uint64_t seed = 0;  // of initial values: made of the job's seed and the name
   spec::Optimizer optimizer;
+  bool fixed_rate = false;  // no schedule changes the optimizer's learning rate
   spec::Initializer initializer;
   bool popularity = false;
   uint32_t popularity_bytes = 4;  // of a row, where it is kept: 1 to 4

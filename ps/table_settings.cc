@@ -62,6 +62,7 @@ TableSettings OfGroup(const spec::Job& job, const spec::DenseGroup& group) {
   settings.dim = group.chunk_floats();
   settings.seed = TableSeed(job.seed(), group.name());
   settings.optimizer = group.optimizer();
+  settings.fixed_rate = group.statistics();
   settings.initializer.mutable_zeros();  // rows are assigned; what lies behind a tensor's end is 0
   return settings;
 }

@@ -18,7 +18,9 @@ uint64_t NextMultiple(uint64_t step, uint64_t period, uint64_t end) {
   return period == 0 ? end : std::min(end, (step / period + 1) * period);
 }
 
-bool LowerIsBetter(const std::string& metric) { return metric == "logloss"; }
+bool LowerIsBetter(const std::string& metric) {
+  return metric.starts_with("logloss") || metric.starts_with("rmse");
+}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "proto/model_options.h"
 #include "worker/counter_cursor.h"
 #include "worker/dataset.h"
 #include "worker/pointwise_batches.h"
@@ -97,7 +98,7 @@ uint32_t PushedTime(double seconds) {
 Result<std::unique_ptr<BatchSource>> BatchSource::Open(const spec::Job& job,
                                                        const std::string& dataset_dir) {
   EMPORIUM_ASSIGN_OR_RETURN(auto dataset, Dataset::Open(dataset_dir));
-  if (!job.model().has_two_tower()) {
+  if (!IsRetrieval(job)) {
     EMPORIUM_ASSIGN_OR_RETURN(auto batches, PointwiseBatches::Create(*dataset, job));
     return std::unique_ptr<BatchSource>(
         std::make_unique<PointwiseSource>(std::move(dataset), std::move(batches)));

@@ -92,6 +92,10 @@ struct EvalBatch {
   // Value of each slice column for each sample: slice[c][b], a code of that column
   // (Dataset::text), c in the order of Evaluate::slice_column; -1 where the sample has none.
   std::vector<std::vector<int32_t>> slice;
+  // Pointwise (worker/task_labels.h): the group of each sample for each grouped metric, and the
+  // popularity bucket of its item; empty where the data has no such columns.
+  std::vector<std::vector<uint64_t>> group;
+  std::vector<uint8_t> popularity_bucket;
 };
 
 // A range of the catalogue.

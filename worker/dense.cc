@@ -13,11 +13,12 @@
 namespace emporium::worker {
 namespace {
 
-bool Holds(const spec::DenseGroup& group, const std::string& parameter) {
+bool Holds(const spec::DenseGroup& group, const models::DenseParameter& parameter) {
+  if (group.statistics() != parameter.statistic) return false;
   if (group.parameter().empty()) return true;
   return std::any_of(
       group.parameter().begin(), group.parameter().end(),
-      [&parameter](const std::string& prefix) { return parameter.rfind(prefix, 0) == 0; });
+      [&parameter](const std::string& prefix) { return parameter.name.rfind(prefix, 0) == 0; });
 }
 
 }  // namespace
@@ -35,9 +36,8 @@ Result<DenseLayout> DenseLayout::Make(const spec::Job& job,
   std::vector<std::unordered_set<uint64_t>> seen(groups.size());
   size_t offset = 0;
   for (const models::DenseParameter& parameter : parameters) {
-    const auto group = std::find_if(groups.begin(), groups.end(), [&parameter](const auto& g) {
-      return Holds(g, parameter.name);
-    });
+    const auto group = std::find_if(groups.begin(), groups.end(),
+                                    [&parameter](const auto& g) { return Holds(g, parameter); });
     if (group == groups.end()) {
       return InvalidArgument("dense: no group holds the parameter " + parameter.name +
                              "; add a group without `parameter`, which holds the rest");

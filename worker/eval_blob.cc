@@ -10,7 +10,7 @@ namespace emporium::worker {
 namespace {
 
 constexpr uint32_t kMagic = 0x31564d45;  // "EMV1"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint32_t kRanking = 1;
 constexpr uint32_t kPointwise = 2;
 
@@ -69,9 +69,16 @@ std::string Encode(const RankingChunk& chunk) {
 std::string Encode(const PointwiseChunk& chunk) {
   BlobWriter out;
   PutHead(kPointwise, &out);
-  out.Put(static_cast<uint32_t>(chunk.logits.size()));
+  out.Put(chunk.rows);
+  out.Put(static_cast<uint32_t>(chunk.rows == 0 ? 0 : chunk.logits.size() / chunk.rows));
   out.PutAll(std::span<const float>(chunk.logits));
   out.PutAll(std::span<const float>(chunk.labels));
+  out.Put(static_cast<uint32_t>(chunk.group.size()));
+  for (const std::vector<uint64_t>& group : chunk.group) {
+    out.PutAll(std::span<const uint64_t>(group));
+  }
+  out.Put(static_cast<uint32_t>(chunk.popularity_bucket.size()));
+  out.PutAll(std::span<const uint8_t>(chunk.popularity_bucket));
   out.Put(static_cast<uint32_t>(chunk.columns.size()));
   for (const PointwiseChunk::Column& column : chunk.columns) {
     out.Put(static_cast<uint32_t>(column.values.size()));
@@ -106,9 +113,22 @@ Result<PointwiseChunk> DecodePointwise(std::string_view bytes) {
   EMPORIUM_RETURN_IF_ERROR(CheckHead(kPointwise, &in));
   PointwiseChunk chunk;
   const auto rows = in.Get<uint32_t>();
-  chunk.logits = in.GetAll<float>(rows);
-  chunk.labels = in.GetAll<float>(rows);
+  const uint64_t numbers = uint64_t{rows} * in.Get<uint32_t>();
+  chunk.rows = rows;
+  chunk.logits = in.GetAll<float>(numbers);
+  chunk.labels = in.GetAll<float>(numbers);
   if (!AllFinite(chunk.logits) || !AllFinite(chunk.labels)) return Bad("a number is not finite");
+  const auto groupings = in.Get<uint32_t>();
+  for (uint32_t g = 0; g < groupings && in.ok(); ++g) {
+    if (rows == 0) return Bad("groups of no rows");
+    chunk.group.push_back(in.GetAll<uint64_t>(rows));
+  }
+  const auto buckets = in.Get<uint32_t>();
+  if (buckets != 0 && buckets != rows) return Bad("popularity of other rows");
+  chunk.popularity_bucket = in.GetAll<uint8_t>(buckets);
+  for (const uint8_t bucket : chunk.popularity_bucket) {
+    if (bucket > 2) return Bad("a popularity bucket beyond the last");
+  }
   const auto columns = in.Get<uint32_t>();
   for (uint32_t c = 0; c < columns && in.ok(); ++c) {
     PointwiseChunk::Column column;

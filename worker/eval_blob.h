@@ -4,8 +4,10 @@
 //   blob      := magic u32 | version u32 | kind u32 | body
 //   ranking   := cutoffs u32 | cutoff u32 x cutoffs | groups u32 | group x groups       (kind 1)
 //   group     := ranker text | column i32 | value text | sum f64 x RankingSums::Size(cutoffs)
-//   pointwise := rows u32 | logit f32 x rows | label f32 x rows | columns u32
-//              | column x columns                                                      (kind 2)
+//   pointwise := rows u32 | tasks u32 | logit f32 x tasks x rows | label f32 x tasks x rows
+//              | groupings u32 | (group u64 x rows) x groupings
+//              | buckets u32 (rows or 0) | bucket u8 x buckets
+//              | columns u32 | column x columns                                        (kind 2)
 //   column    := values u32 | text x values | value u32 x rows     (an index below `values`)
 //   text      := bytes u32 | byte x bytes
 //
@@ -39,8 +41,11 @@ struct PointwiseChunk {
     std::vector<std::string> values;
     std::vector<uint32_t> value;  // [rows]
   };
-  std::vector<float> logits;
+  uint32_t rows = 0;
+  std::vector<float> logits;  // [tasks, rows]
   std::vector<float> labels;
+  std::vector<std::vector<uint64_t>> group;  // by grouped metric
+  std::vector<uint8_t> popularity_bucket;    // 0, 1 or 2 each, or empty
   std::vector<Column> columns;
 };
 

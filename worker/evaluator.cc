@@ -11,6 +11,8 @@
 #include "proto/check.h"
 #include "proto/limits.h"
 #include "worker/counter_cursor.h"
+#include "worker/pointwise_eval.h"
+#include "worker/task_labels.h"
 
 namespace emporium::worker {
 
@@ -238,7 +240,10 @@ Result<std::string> Evaluator::PointwiseResult(const EvalSettings& settings, con
   PointwiseChunk chunk;
   EMPORIUM_ASSIGN_OR_RETURN(chunk.logits, scorer_.Logits(batch.planned, rows));
   chunk.labels = batch.planned.batch.label;
-  EMPORIUM_CHECK(chunk.labels.size() == chunk.logits.size(), "every evaluated row has a label");
+  chunk.rows = static_cast<uint32_t>(batch.planned.batch.samples);
+  EMPORIUM_CHECK(chunk.labels.size() == chunk.logits.size(), "every evaluated row has its labels");
+  chunk.group = batch.group;
+  chunk.popularity_bucket = batch.popularity_bucket;
   for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
     PointwiseChunk::Column& column = chunk.columns.emplace_back();
     std::map<int32_t, uint32_t> place;
@@ -292,61 +297,16 @@ Result<std::vector<control::Metric>> CombineRanking(const EvalSettings& settings
   return metrics;
 }
 
-struct Rows {
-  std::vector<float> logits;
-  std::vector<float> labels;
-
-  void AddMetrics(const std::string& suffix, std::vector<control::Metric>* metrics) const {
-    if (const auto auc = models::Auc(logits, labels)) {
-      metrics->push_back(MetricOf("auc" + suffix, *auc));
-    }
-    if (const auto loss = models::LogLoss(logits, labels)) {
-      metrics->push_back(MetricOf("logloss" + suffix, *loss));
-    }
-    metrics->push_back(MetricOf("rows" + suffix, static_cast<double>(logits.size())));
-  }
-};
-
-Result<std::vector<control::Metric>> CombinePointwise(const EvalSettings& settings, int64_t count,
-                                                      const ChunkSource& chunks) {
-  Rows all;
-  std::vector<std::map<std::string, Rows>> slices(settings.slice_columns.size());
-  for (int64_t c = 0; c < count; ++c) {
-    EMPORIUM_ASSIGN_OR_RETURN(const std::string bytes, chunks(c));
-    EMPORIUM_ASSIGN_OR_RETURN(const PointwiseChunk chunk, DecodePointwise(bytes));
-    if (chunk.columns.size() != settings.slice_columns.size()) {
-      return DataLoss("the result of evaluation chunk " + std::to_string(c) +
-                      " has other slice columns than the job");
-    }
-    all.logits.insert(all.logits.end(), chunk.logits.begin(), chunk.logits.end());
-    all.labels.insert(all.labels.end(), chunk.labels.begin(), chunk.labels.end());
-    for (size_t s = 0; s < chunk.columns.size(); ++s) {
-      for (size_t row = 0; row < chunk.logits.size(); ++row) {
-        Rows& slice = slices[s][chunk.columns[s].values[chunk.columns[s].value[row]]];
-        slice.logits.push_back(chunk.logits[row]);
-        slice.labels.push_back(chunk.labels[row]);
-      }
-      EMPORIUM_RETURN_IF_ERROR(CheckSliceCount(settings, s, slices[s].size()));
-    }
-  }
-  std::vector<control::Metric> metrics;
-  all.AddMetrics("", &metrics);
-  for (size_t s = 0; s < slices.size(); ++s) {
-    for (const auto& [value, slice] : slices[s]) {
-      slice.AddMetrics(SliceSuffix(settings, static_cast<int32_t>(s), value), &metrics);
-    }
-  }
-  return metrics;
-}
-
 }  // namespace
 
 Result<std::vector<control::Metric>> Evaluator::Combine(StageId stage, bool validation,
                                                         const ChunkSource& chunks) const {
   EMPORIUM_ASSIGN_OR_RETURN(const EvalSettings settings, EvalSettingsOf(job_, stage, validation));
   const int64_t count = source_.EvalChunks(stage, settings.split);
-  return scorer_.width() == 0 ? CombinePointwise(settings, count, chunks)
-                              : CombineRanking(settings, count, chunks);
+  if (scorer_.width() > 0) return CombineRanking(settings, count, chunks);
+  const PointwiseMetrics wanted = {scorer_.tasks(), GroupedMetrics(job_.data()),
+                                   settings.slice_columns};
+  return CombinePointwise(wanted, count, chunks);
 }
 
 }  // namespace emporium::worker

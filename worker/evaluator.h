@@ -4,9 +4,8 @@
 // to the lower item number. The popularity part of a logit takes its counters as of the cut or,
 // where samples have times of their own (leave-one-out), as of the user's; metrics are hr@k,
 // ndcg@k, recall@k, mrr and users, and the floors' (worker/floors.h) under their prefixes. Users
-// without a target do not count. Pointwise: auc, logloss and rows, exact over all rows; auc is left
-// out where a class is missing. Each again by the values of the slice columns:
-// "ndcg@10[country=France]".
+// without a target do not count. Pointwise: worker/pointwise_eval.h. Each again by the values of
+// the slice columns: "ndcg@10[country=France]".
 //
 // Chunks are a function of the data, sums of a chunk run in its order and chunks are merged in
 // theirs: so the metrics have the same bits whoever computed what.

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "models/tasks.h"
+#include "proto/model_options.h"
 #include "worker/key_plan.h"
 #include "worker/stage_plan.h"
-#include "worker/training_samples.h"
 
 namespace emporium::worker {
 namespace {
@@ -35,6 +36,10 @@ Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset
       new PointwiseBatches(dataset, job));
   EMPORIUM_RETURN_IF_ERROR(batches->FindFeatures());
   EMPORIUM_RETURN_IF_ERROR(batches->SplitRows());
+  EMPORIUM_ASSIGN_OR_RETURN(batches->groupings_, GroupingsOf(dataset, job.data()));
+  if (job.data().has_item_column()) {
+    batches->popularity_bucket_ = PopularityBuckets(dataset, batches->TrainingRows());
+  }
   for (int s = 0; s < job.stage_size(); ++s) {
     if (job.stage(s).has_train()) {
       EMPORIUM_RETURN_IF_ERROR(batches->AddTrain(s));
@@ -46,19 +51,11 @@ Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset
 }
 
 Status PointwiseBatches::FindFeatures() {
-  const spec::DeepFm& model = job_.model().deepfm();
-  std::vector<std::string> names(model.feature().begin(), model.feature().end());
-  if (names.empty()) {
-    for (const spec::Feature& feature : job_.feature()) {
-      if (feature.source() == spec::ROW) {
-        names.push_back(feature.name());
-      }
-    }
-  }
-  for (const std::string& name : names) {
+  const std::string path = "model." + ModelName(job_);
+  for (const std::string& name : InputFeatures(job_)) {
     const spec::Feature* feature = FindFeatureSpec(job_, name);
     if (feature == nullptr || feature->source() != spec::ROW) {
-      return InvalidArgument("model.deepfm.feature: \"" + name +
+      return InvalidArgument(path + ".feature: \"" + name +
                              "\" is no feature of source ROW; add one or take it out");
     }
     EMPORIUM_ASSIGN_OR_RETURN(const ColumnView view, dataset_.event_column(feature->column()));
@@ -73,11 +70,10 @@ Status PointwiseBatches::FindFeatures() {
       dense_.push_back(view.floats);
     }
   }
-  TableId linear;
-  if (!model.linear_table().empty()) {
-    if (!FindTableId(job_, model.linear_table(), &linear)) {
-      return InvalidArgument("model.deepfm.linear_table: there is no table \"" +
-                             model.linear_table() + "\"");
+  if (const std::string name = LinearTable(job_); !name.empty()) {
+    TableId linear;
+    if (!FindTableId(job_, name, &linear)) {
+      return InvalidArgument(path + ".linear_table: there is no table \"" + name + "\"");
     }
     linear_table_ = linear;
   }
@@ -157,15 +153,25 @@ void PointwiseBatches::SplitUsers() {
   }
 }
 
+std::vector<int64_t> PointwiseBatches::TrainingRows() const {
+  std::vector<int64_t> rows(static_cast<size_t>(train_.size()));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = train_.at(static_cast<int64_t>(i));
+  }
+  return rows;
+}
+
 Result<size_t> PointwiseBatches::LabelsFrom(double positive_from) {
   const auto known = label_index_.find(positive_from);
   if (known != label_index_.end()) {
     return known->second;
   }
-  EMPORIUM_ASSIGN_OR_RETURN(auto labels, BinaryLabels(dataset_, job_.data(), positive_from));
-  if (labels.empty()) {
-    return InvalidArgument("data.label_column: a pointwise model needs one");
-  }
+  const bool percentiles =
+      std::any_of(job_.task().begin(), job_.task().end(),
+                  [](const spec::Task& task) { return task.has_positive_above_percentile(); });
+  EMPORIUM_ASSIGN_OR_RETURN(TaskLabels labels,
+                            LabelsOfTasks(dataset_, job_, positive_from,
+                                          percentiles ? TrainingRows() : std::vector<int64_t>()));
   labels_.push_back(std::move(labels));
   label_index_.emplace(positive_from, labels_.size() - 1);
   return labels_.size() - 1;
@@ -176,6 +182,7 @@ Status PointwiseBatches::AddTrain(int s) {
   TrainStage train;
   train.spec = stage.train();
   train.rows = train_;
+  train.first_period = models::LossPeriodsBefore(job_, s);
   eval_positive_from_ = static_cast<double>(train.spec.pointwise().positive_from());
   EMPORIUM_ASSIGN_OR_RETURN(train.labels, LabelsFrom(eval_positive_from_));
   const std::span<const double> times = dataset_.event_time();
@@ -231,6 +238,11 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
     rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
   }
   PlannedBatch planned = Build(rows, labels_[train.labels], true);
+  if (train.spec.pointwise().weights() == spec::PointwiseLoss::DWA) {
+    const uint64_t epoch = step.value() / train.plan.steps_per_epoch;
+    planned.batch.first_period = static_cast<int32_t>(train.first_period);
+    planned.batch.period = static_cast<int32_t>(train.first_period + static_cast<int64_t>(epoch));
+  }
   const std::span<const double> times = dataset_.event_time();
   if (!times.empty()) {
     for (const int64_t row : rows) {
@@ -268,17 +280,36 @@ Result<EvalBatch> PointwiseBatches::Eval(StageId stage, EvalSplit split, int64_t
     }
     eval.slice.push_back(std::move(slice));
   }
+  AddGroups(rows, &eval);
   return eval;
 }
 
-PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows,
-                                     const std::vector<uint8_t>& labels, bool training) const {
+void PointwiseBatches::AddGroups(std::span<const int64_t> rows, EvalBatch* eval) const {
+  for (const Grouping& grouping : groupings_) {
+    std::vector<uint64_t>& groups = eval->group.emplace_back();
+    for (const int64_t row : rows) {
+      groups.push_back(grouping.of(row));
+    }
+  }
+  if (popularity_bucket_.empty()) {
+    return;
+  }
+  for (const int64_t row : rows) {
+    const int32_t item = dataset_.event_item()[static_cast<size_t>(row)];
+    eval->popularity_bucket.push_back(item < 0 ? 2 : popularity_bucket_[static_cast<size_t>(item)]);
+  }
+}
+
+PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows, const TaskLabels& labels,
+                                     bool training) const {
   PlannedBatch planned;
   models::Batch& batch = planned.batch;
   batch.samples = static_cast<int32_t>(rows.size());
-  batch.label.reserve(rows.size());
-  for (const int64_t row : rows) {
-    batch.label.push_back(labels[static_cast<size_t>(row)] != 0 ? 1.0f : 0.0f);
+  batch.label.reserve(labels.size() * rows.size());
+  for (const std::vector<float>& of_task : labels) {
+    for (const int64_t row : rows) {
+      batch.label.push_back(of_task[static_cast<size_t>(row)]);
+    }
   }
   const size_t width = dense_.size() + slot_inputs_.size();
   batch.dense_width = static_cast<int32_t>(width);

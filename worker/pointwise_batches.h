@@ -1,4 +1,4 @@
-// Batches of rows with labels, for models that score one row at a time (DeepFM): one field per ROW
+// Batches of rows with labels, for models that score one row at a time: one field per ROW
 // feature with a table, FLOAT features as dense inputs in the order of the features. Immutable
 // after Create; safe from any thread.
 //
@@ -21,6 +21,7 @@
 #include "worker/dataset.h"
 #include "worker/feature_keys.h"
 #include "worker/slot_feed.h"
+#include "worker/task_labels.h"
 
 namespace emporium::worker {
 
@@ -49,7 +50,8 @@ class PointwiseBatches {
     spec::Train spec;
     StagePlan plan;
     Rows rows;
-    size_t labels = 0;  // index into labels_
+    size_t labels = 0;         // index into labels_
+    int64_t first_period = 0;  // of the history of losses (models/tasks.h)
   };
   struct SlotInput {
     size_t feature = 0;  // index into features_
@@ -71,11 +73,13 @@ class PointwiseBatches {
   Status AddTrain(int stage);
   Status AddEvaluation(int stage, const spec::Evaluate& spec);
   Result<size_t> LabelsFrom(double positive_from);
+  // Positions of the rows that train, validation and test left out.
+  std::vector<int64_t> TrainingRows() const;
+  void AddGroups(std::span<const int64_t> rows, EvalBatch* eval) const;
   const Rows& rows(EvalSplit split) const {
     return split == EvalSplit::kTest ? test_ : validation_;
   }
-  PlannedBatch Build(std::span<const int64_t> rows, const std::vector<uint8_t>& labels,
-                     bool training) const;
+  PlannedBatch Build(std::span<const int64_t> rows, const TaskLabels& labels, bool training) const;
 
   const Dataset& dataset_;
   const spec::Job job_;
@@ -91,7 +95,9 @@ class PointwiseBatches {
   Rows validation_;
   Rows test_;
   std::map<double, size_t> label_index_;  // by positive_from
-  std::vector<std::vector<uint8_t>> labels_;
+  std::vector<TaskLabels> labels_;
+  std::vector<Grouping> groupings_;
+  std::vector<uint8_t> popularity_bucket_;  // by item
   double eval_positive_from_ = 0.5;
   std::map<uint32_t, TrainStage> stages_;
   std::map<uint32_t, Evaluation> evaluations_;

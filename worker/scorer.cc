@@ -47,7 +47,7 @@ Status Scorer::PopularityLogits(std::span<const float> log_counts, RowSource& ro
 
 Result<std::vector<float>> Scorer::Logits(const PlannedBatch& batch, RowSource& rows) {
   EMPORIUM_RETURN_IF_ERROR(Fetch(batch, rows));
-  std::vector<float> logits(batch.batch.samples);
+  std::vector<float> logits(tasks().size() * static_cast<size_t>(batch.batch.samples));
   if (batch.slots.columns.empty()) {
     EMPORIUM_RETURN_IF_ERROR(
         OnDevice([&] { return model_.Score(batch.batch, buffer_.rows, dense(), logits); }));

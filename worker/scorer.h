@@ -18,6 +18,7 @@ class Scorer {
 
   // Width of user and item vectors; 0: a pointwise model.
   int32_t width() const { return model_.needs().vector_width; }
+  const std::vector<models::Task>& tasks() const { return model_.needs().tasks; }
   // The weights may have changed: dense parameters are fetched again when they are next needed.
   void Begin() { dense_.clear(); }
 
@@ -29,7 +30,7 @@ class Scorer {
   // Model::PopularityLogits).
   Status PopularityLogits(std::span<const float> log_counts, RowSource& rows,
                           std::span<float> logits);
-  // [samples]; InvalidArgument when one is not a finite number.
+  // [tasks, samples]; InvalidArgument when one is not a finite number.
   Result<std::vector<float>> Logits(const PlannedBatch& batch, RowSource& rows);
 
  private:

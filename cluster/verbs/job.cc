@@ -1,4 +1,6 @@
-// `emporium run`, `launch` and `check`.
+// `emporium run`, `launch`, `check` and `models`.
+#include <google/protobuf/descriptor.h>
+
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +12,7 @@
 #include "cluster/local.h"
 #include "cluster/verb.h"
 #include "models/model.h"
+#include "models/registry.h"
 
 namespace emporium::cluster {
 namespace {
@@ -65,8 +68,54 @@ int RunCheck(const std::vector<std::string>& arguments) {
     if (!model.ok()) return Fail(kExitUsage, model.status().message());
     for (const models::DenseParameter& p : (*model)->parameters()) {
       std::printf("  %-48s %10" PRId64 "%s\n", p.name.c_str(), p.size,
-                  p.train_only ? "  (training only)" : "");
+                  p.train_only  ? "  (training only)"
+                  : p.statistic ? "  (statistic)"
+                                : "");
     }
+  }
+  return kExitOk;
+}
+
+// "name: type = default" of every option of a model, sub-messages by their type.
+void PrintOptions(const google::protobuf::Descriptor& options) {
+  using google::protobuf::FieldDescriptor;
+  for (int i = 0; i < options.field_count(); ++i) {
+    const FieldDescriptor& field = *options.field(i);
+    std::string type = field.type_name();
+    std::string start;
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        type = field.message_type()->name() + " {}";
+        break;
+      case FieldDescriptor::CPPTYPE_ENUM:
+        type = field.enum_type()->name();
+        start = field.default_value_enum()->name();
+        break;
+      case FieldDescriptor::CPPTYPE_UINT32:
+        start = std::to_string(field.default_value_uint32());
+        break;
+      case FieldDescriptor::CPPTYPE_FLOAT:
+        start = std::to_string(field.default_value_float());
+        break;
+      case FieldDescriptor::CPPTYPE_BOOL:
+        start = field.default_value_bool() ? "true" : "false";
+        break;
+      default:
+        break;
+    }
+    const bool told = field.has_default_value() && !start.empty();
+    std::printf("    %-20s %s%s%s\n", field.name().c_str(),
+                (field.is_repeated() ? "list of " + type : type).c_str(), told ? ", default " : "",
+                told ? start.c_str() : "");
+  }
+}
+
+int RunModels(const std::vector<std::string>& /*arguments*/) {
+  for (const models::ModelEntry& entry : models::Registry()) {
+    const auto& kind = *spec::Model::descriptor()->FindFieldByNumber(entry.kind);
+    std::printf("%s  %s\n  %s\n  needs: %s\n  options:\n", kind.name().c_str(), entry.tag,
+                entry.summary, entry.hooks);
+    PrintOptions(*kind.message_type());
   }
   return kExitOk;
 }
@@ -90,6 +139,7 @@ std::vector<Verb> JobVerbs() {
        1,
        1,
        RunCheck},
+      {"models", "", "list the models, where each is from, and its options", {}, 0, 0, RunModels},
   };
 }
 

@@ -32,25 +32,6 @@ at::Tensor LayerNorm::Forward(const Pass& pass, const at::Tensor& x) const {
   return at::layer_norm(x, {width_}, pass.dense(weight_), pass.dense(bias_), 1e-5);
 }
 
-Mlp::Mlp(ParameterList& list, const std::string& name, int64_t in, std::span<const uint32_t> hidden,
-         int64_t out, float dropout)
-    : dropout_(dropout) {
-  int64_t width = in;
-  for (size_t i = 0; i < hidden.size(); ++i) {
-    layers_.emplace_back(list, name + ".hidden" + std::to_string(i), width, hidden[i]);
-    width = hidden[i];
-  }
-  layers_.emplace_back(list, name + ".out", width, out);
-}
-
-at::Tensor Mlp::Forward(Pass& pass, const at::Tensor& x) const {
-  at::Tensor h = x;
-  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
-    h = pass.Dropout(layers_[i].Forward(pass, h).relu_(), dropout_);
-  }
-  return layers_.back().Forward(pass, h);
-}
-
 at::Tensor NormalizeRows(const at::Tensor& x) {
   return x.div(at::norm(x, 2, {1}, /*keepdim=*/true).clamp_min(1e-6));
 }

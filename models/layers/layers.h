@@ -5,9 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "models/parameters.h"
 #include "models/pass.h"
@@ -42,19 +40,6 @@ class LayerNorm {
   ParameterId weight_;
   ParameterId bias_;
   int64_t width_ = 0;
-};
-
-// Linear -> ReLU -> dropout for each hidden width, then a Linear to `out` without activation.
-class Mlp {
- public:
-  Mlp() = default;
-  Mlp(ParameterList& list, const std::string& name, int64_t in, std::span<const uint32_t> hidden,
-      int64_t out, float dropout);
-  at::Tensor Forward(Pass& pass, const at::Tensor& x) const;
-
- private:
-  std::vector<Linear> layers_;
-  float dropout_ = 0;
 };
 
 // x / |x| by row; a row shorter than 1e-6 is divided by that instead, so zeros stay zeros.

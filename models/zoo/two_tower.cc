@@ -1,5 +1,8 @@
-#include "models/zoo/two_tower.h"
-
+// The two-tower model (models.md M13): item and user vectors whose scaled inner product, plus a
+// learned popularity part, is the logit. Equations stand in zoo/towers.h and zoo/ranking_head.h.
+//
+// Stage losses: sampled softmax over shared candidates (pre-training) and pointwise plus pairwise
+// or listwise losses over groups of labelled candidates (fine-tuning).
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
@@ -10,9 +13,11 @@
 #include <utility>
 
 #include "models/losses.h"
+#include "models/registry.h"
 #include "models/rows.h"
 #include "models/zoo/ranking_head.h"
 #include "models/zoo/towers.h"
+#include "models/zoo/two_tower_options.h"
 
 namespace emporium::models {
 
@@ -271,8 +276,9 @@ Status TwoTowerModel::PopularityLogits(const DenseSet& dense, std::span<const fl
 
 }  // namespace
 
-std::unique_ptr<Model> MakeTwoTower(TwoTowerOptions options, Device& device) {
-  return std::make_unique<TwoTowerModel>(std::move(options), device);
+Result<std::unique_ptr<Model>> MakeTwoTower(const spec::Job& job, Device& device) {
+  EMPORIUM_ASSIGN_OR_RETURN(TwoTowerOptions options, ParseTwoTower(job));
+  return std::unique_ptr<Model>(std::make_unique<TwoTowerModel>(std::move(options), device));
 }
 
 }  // namespace emporium::models

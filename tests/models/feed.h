@@ -118,7 +118,8 @@ class Feed {
     return out;
   }
   std::vector<float> Score(const Batch& batch) {
-    std::vector<float> out(static_cast<size_t>(batch.samples));
+    const size_t tasks = model->needs().tasks.size();
+    std::vector<float> out(tasks * static_cast<size_t>(batch.samples));
     const Status status = model->Score(batch, rows(), {dense, {}}, out);
     EXPECT_TRUE(status.ok()) << status.ToString();
     return out;

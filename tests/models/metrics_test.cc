@@ -147,5 +147,36 @@ TEST(LogLoss, AgreesWithTheDefinitionAndStaysFinite) {
   EXPECT_FALSE(LogLoss({}, {}));
 }
 
+// Two groups by hand, one with a single class.
+TEST(AucOfGroups, WeighsGroupsByRowsAndLeavesOneClassGroupsOut) {
+  const std::vector<float> logits = {1, 2, 3, 5, 4, 9, 8};
+  const std::vector<float> labels = {0, 1, 1, 0, 1, 1, 1};
+  const std::vector<uint64_t> group = {7, 7, 7, 2, 2, 5, 5};
+  const GroupedAuc got = AucOfGroups(logits, labels, group);
+  ASSERT_TRUE(got.value);
+  EXPECT_DOUBLE_EQ(*got.value, (3 * 1.0 + 2 * 0.0) / 5);
+  EXPECT_DOUBLE_EQ(got.left_out, 1 - 5.0 / 7);
+  const GroupedAuc none =
+      AucOfGroups(std::vector<float>{1}, std::vector<float>{1}, std::vector<uint64_t>{1});
+  EXPECT_FALSE(none.value);
+  EXPECT_EQ(none.left_out, 1);
+}
+
+TEST(AucOfGroups, IsAucWhereAllIsOneGroup) {
+  const std::vector<float> logits = {1, 3, 2, 5, 4}, labels = {0, 0, 1, 1, 0};
+  EXPECT_EQ(*AucOfGroups(logits, labels, std::vector<uint64_t>(5, 3)).value, *Auc(logits, labels));
+}
+
+TEST(Pcoc, IsPredictionsOverLabels) {
+  const std::vector<float> logits = {0, 0, std::log(3.0f)};
+  EXPECT_NEAR(*Pcoc(logits, std::vector<float>{1, 0, 1}), (0.5 + 0.5 + 0.75) / 2, 1e-6);
+  EXPECT_FALSE(Pcoc(logits, std::vector<float>{0, 0, 0}));
+}
+
+TEST(Rmse, IsTheRootOfTheMeanSquare) {
+  EXPECT_DOUBLE_EQ(*Rmse(std::vector<float>{1, 2}, std::vector<float>{4, 6}), std::sqrt(12.5));
+  EXPECT_FALSE(Rmse({}, {}));
+}
+
 }  // namespace
 }  // namespace emporium::models

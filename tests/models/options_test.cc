@@ -86,7 +86,7 @@ TEST(CreateModel, DeepFmSaysEverythingAtOnce) {
   ExpectSays(text, "linear_table: table 'item' must have dim 1, it has 8");
   ExpectSays(text, "model.deepfm.dropout:");
   ExpectSays(text, "model.deepfm.hidden:");
-  ExpectSays(text, "stage 'fit': a DeepFM model trains with the pointwise loss");
+  ExpectSays(text, "stage 'fit': a deepfm model trains with the pointwise loss");
   ExpectSays(Refusal(kFeatures + R"(model { deepfm { feature: "row" fm: false } })"),
              "model.deepfm: nothing is left to train");
 }

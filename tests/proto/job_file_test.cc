@@ -15,10 +15,10 @@
 namespace emporium {
 namespace {
 
-using testing::ComplaintsOf;
-using testing::DeepFmJob;
 using ::testing::AllOf;
+using testing::ComplaintsOf;
 using ::testing::Contains;
+using testing::DeepFmJob;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -73,7 +73,7 @@ TEST_F(JobFileTest, ATypoIsCorrected) {
 TEST_F(JobFileTest, AFieldFarFromAnyNameGetsTheList) {
   EXPECT_THAT(ComplaintsOf(Replaced(DeepFmJob(), "hidden: [32, 16]", "depth: 3")),
               ElementsAre("job:27: depth: no such field in DeepFm; fields are feature, "
-                          "linear_table, fm, hidden, dropout"));
+                          "linear_table, fm, hidden, dropout, mlp"));
 }
 
 TEST_F(JobFileTest, AllFaultsAtOnceInTheOrderOfLines) {

@@ -47,6 +47,29 @@ std::vector<float> PullVersion(Cluster& cluster, uint64_t step, const Payload& k
   return ValuesOf(answer);
 }
 
+TEST(Shard, NoScheduleChangesAFixedRate) {
+  std::vector<TableSettings> tables = TwoTables();
+  tables[0].optimizer.mutable_sgd()->set_learning_rate(0.5f);
+  tables[0].fixed_rate = true;
+  Cluster cluster(1, tables);
+  Payload payload(2);
+  payload[0] = {{1}, {1, 1, 1}, {}, 0};
+  payload[1] = {{1}, {1}, {}, 0};
+  Payload keys(2);
+  keys[0].keys = keys[1].keys = {1};
+  const auto pull = [&](uint64_t step) {
+    const Answer answer = cluster.Ask(0, Header(FrameType::kPull, 0, step), keys);
+    return std::pair(ValuesOf(answer, 0), ValuesOf(answer, 1));
+  };
+  const auto [fixed, scheduled] = pull(0);
+  FrameHeader header = PushHeader(0, 0, 0, 1);
+  header.learning_rate_factor = 0.25f;
+  EXPECT_EQ(cluster.Ask(0, header, payload).type(), FrameType::kAck);
+  const auto [fixed_after, scheduled_after] = pull(1);
+  EXPECT_FLOAT_EQ(fixed_after[0], fixed[0] - 0.5f);
+  EXPECT_FLOAT_EQ(scheduled_after[0], scheduled[0] - 0.25f * 0.5f);
+}
+
 TEST(Shard, PullsOfTheNextVersionWaitForTheStep) {
   Cluster cluster(1);
   const Payload keys = Keys({1, 2, 3});

@@ -75,6 +75,25 @@ TEST(DenseLayout, WithoutGroupsThereIsOne) {
   EXPECT_EQ(TableDims(job), (std::vector<uint32_t>{4, 1024}));
 }
 
+TEST(DenseLayout, StatisticsLieInTheirOwnGroupAndNothingElseDoes) {
+  spec::Job job = JobWithGroups();
+  spec::DenseGroup* group = job.add_dense();
+  group->set_name("statistics");
+  group->set_statistics(true);
+  models::DenseParameter mean = Parameter("user.norm.mean", 2);
+  mean.statistic = true;
+  const auto layout =
+      DenseLayout::Make(job, {Parameter("user.w", 2), mean, Parameter("head.w", 2)});
+  ASSERT_TRUE(layout.ok());
+  ASSERT_EQ(layout->tables().size(), 3u);
+  EXPECT_EQ(layout->tables()[0].keys, (std::vector<uint64_t>{DenseKey("user.w", 0)}));
+  EXPECT_EQ(layout->tables()[1].keys, (std::vector<uint64_t>{DenseKey("head.w", 0)}));
+  EXPECT_EQ(layout->tables()[2].table, TableId(5));
+  EXPECT_EQ(layout->tables()[2].keys, (std::vector<uint64_t>{DenseKey("user.norm.mean", 0)}));
+  job.mutable_dense()->RemoveLast();
+  EXPECT_FALSE(DenseLayout::Make(job, {mean}).ok());
+}
+
 TEST(DenseLayout, RefusesParametersWithoutAGroupAndNamesTwice) {
   spec::Job job = JobWithGroups();
   job.mutable_dense()->RemoveLast();

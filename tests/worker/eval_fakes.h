@@ -265,6 +265,7 @@ class FakeModel : public models::Model {
   explicit FakeModel(int32_t width, int32_t counters = 0) {
     needs_.vector_width = width;
     needs_.counters = counters;
+    if (width == 0) needs_.tasks.emplace_back();
   }
 
   const std::vector<models::DenseParameter>& parameters() const override { return parameters_; }

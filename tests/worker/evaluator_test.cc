@@ -185,9 +185,10 @@ TEST(Evaluator, PointwiseIsExactOverAllChunksAndSlices) {
     EXPECT_EQ(got.at(std::string("auc") + suffix[s]), models::Auc(logits[s], labels[s]).value());
     EXPECT_EQ(got.at(std::string("logloss") + suffix[s]),
               models::LogLoss(logits[s], labels[s]).value());
+    EXPECT_EQ(got.at(std::string("pcoc") + suffix[s]), models::Pcoc(logits[s], labels[s]).value());
     EXPECT_EQ(got.at(std::string("rows") + suffix[s]), static_cast<double>(logits[s].size()));
   }
-  EXPECT_EQ(got.size(), 9u);
+  EXPECT_EQ(got.size(), 12u);
 }
 
 TEST(Evaluator, RefusesWhatIsNotAnEvaluation) {
@@ -230,11 +231,17 @@ TEST(EvalBlob, EveryTruncationAndManyFlipsAreRefusedOrReadSafely) {
   ranking.cutoffs = {10, 20};
   ranking.groups = {{"floor_knn_", 0, "Norway", std::vector<double>(8, 2.5)}};
   PointwiseChunk pointwise;
-  pointwise.logits = {1, 2, 3};
-  pointwise.labels = {0, 1, 0};
+  pointwise.rows = 3;
+  pointwise.logits = {1, 2, 3, 4, 5, 6};  // two tasks
+  pointwise.labels = {0, 1, 0, 1, 1, 0};
+  pointwise.group = {{7, 7, uint64_t{1} << 40}};
+  pointwise.popularity_bucket = {0, 2, 1};
   pointwise.columns = {{{"a", "b"}, {0, 1, 1}}};
   EXPECT_EQ(DecodeRanking(Encode(ranking))->groups[0].value, "Norway");
   EXPECT_EQ(DecodePointwise(Encode(pointwise))->columns[0].values[1], "b");
+  EXPECT_EQ(DecodePointwise(Encode(pointwise))->logits, pointwise.logits);
+  EXPECT_EQ(DecodePointwise(Encode(pointwise))->group, pointwise.group);
+  EXPECT_EQ(DecodePointwise(Encode(pointwise))->popularity_bucket, pointwise.popularity_bucket);
   for (const std::string& blob : {Encode(ranking), Encode(pointwise)}) {
     for (size_t bytes = 0; bytes < blob.size(); ++bytes) {
       EXPECT_FALSE(DecodeRanking(blob.substr(0, bytes)).ok());
@@ -249,6 +256,7 @@ TEST(EvalBlob, EveryTruncationAndManyFlipsAreRefusedOrReadSafely) {
         for (const auto& column : chunk->columns) {
           for (const uint32_t value : column.value) ASSERT_LT(value, column.values.size());
         }
+        for (const uint8_t bucket : chunk->popularity_bucket) ASSERT_LT(bucket, 3);
       }
       (void)DecodeRanking(flipped).ok();
     }

@@ -1,0 +1,88 @@
+"""Makes the CSV files of bench/jobs/adult_*.textproto and taobao_*.textproto from the public files.
+
+usage: multi_task_data.py adult|taobao --data DIR --out DIR
+
+adult: adult.data.gz is training, of which every tenth row validates; adult.test.gz is the test.
+Labels: income above 50 K, never married; all columns but marital and fnlwgt are inputs, numbers in
+bins.
+taobao: one row for each view, labels whether the user put the item into the cart and bought it;
+rows are split 72/8/20 into training, validation and test by a fixed seed.
+"""
+import argparse
+import csv
+import gzip
+import os
+import random
+
+ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital", "occupation",
+         "relationship", "race", "sex", "gain", "loss", "hours", "country", "income"]
+ADULT_INPUTS = ["age", "workclass", "education", "education_num", "occupation", "relationship",
+                "race", "sex", "gain", "loss", "hours", "country"]
+BINNED = {"age": 5, "gain": 1000, "loss": 200, "hours": 5}
+
+
+def adult_rows(path):
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in csv.reader(file, skipinitialspace=True):
+            if len(line) != len(ADULT):
+                continue
+            row = dict(zip(ADULT, line))
+            for name, width in BINNED.items():
+                row[name] = str(int(row[name]) // width)
+            income = int(row["income"].startswith(">50K"))
+            single = int(row["marital"] == "Never-married")
+            yield [income, single] + [row[name] for name in ADULT_INPUTS]
+
+
+def adult(data, out):
+    rows = list(adult_rows(os.path.join(data, "adult.data.gz")))
+    head = ["income_above", "never_married"] + ADULT_INPUTS
+    write(out, "train.csv", head, [row for i, row in enumerate(rows) if i % 10 != 9])
+    write(out, "valid.csv", head, [row for i, row in enumerate(rows) if i % 10 == 9])
+    write(out, "test.csv", head, list(adult_rows(os.path.join(data, "adult.test.gz"))))
+
+
+def pairs(path):
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            user, *items = line.split()
+            for item in items:
+                yield user, item
+
+
+def taobao(data, out):
+    at = lambda name: os.path.join(data, name)
+    carts = set(pairs(at("cart_train.txt.gz")))
+    buys = set(pairs(at("buy_train.txt.gz"))) | set(pairs(at("buy_test.txt")))
+    rows = [[user, item, int((user, item) in carts), int((user, item) in buys)]
+            for user, item in pairs(at("view_train.txt.gz"))]
+    random.Random(20260101).shuffle(rows)
+    head, n = ["user", "item", "cart", "buy"], len(rows)
+    write(out, "train.csv", head, rows[:n * 72 // 100])
+    write(out, "valid.csv", head, rows[n * 72 // 100:n * 80 // 100])
+    write(out, "test.csv", head, rows[n * 80 // 100:])
+
+
+def write(out, name, head, rows):
+    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
+    rates = [sum(row[head.index(label)] for row in rows) / len(rows)
+             for label in head if isinstance(rows[0][head.index(label)], int)]
+    print("%s: %d rows, label rates %s" % (name, len(rows), " ".join("%.4f" % r for r in rates)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["adult", "taobao"])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
+    {"adult": adult, "taobao": taobao}[options.what](options.data, options.out)
+
+
+if __name__ == "__main__":
+    main()

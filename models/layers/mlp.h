@@ -1,0 +1,60 @@
+// Multi-layer perceptrons. Layers hold positions in the ParameterList, no tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/job_view.h"
+#include "models/layers/layers.h"
+#include "models/layers/norm.h"
+#include "proto/job.pb.h"
+
+namespace emporium::models {
+
+// y = f(x) channel by channel; see spec::Mlp::Activation.
+class Activation {
+ public:
+  Activation() = default;
+  Activation(ParameterList& list, const std::string& name, int64_t width,
+             spec::Mlp::Activation kind);
+  // May overwrite x.
+  at::Tensor Forward(Pass& pass, const at::Tensor& x) const;
+
+ private:
+  spec::Mlp::Activation kind_ = spec::Mlp::RELU;
+  ParameterId slope_;  // PReLU's, Dice's alpha
+  BatchNorm norm_;     // of Dice
+};
+
+// Linear -> batch norm -> activation -> dropout for each hidden width, then, with out > 0, a Linear
+// to `out` without activation.
+class Mlp {
+ public:
+  Mlp() = default;
+  Mlp(ParameterList& list, const std::string& name, int64_t in, const spec::Mlp& options,
+      int64_t out);
+  bool exists() const { return width_ > 0; }
+  // Columns of the result.
+  int64_t width() const { return width_; }
+  at::Tensor Forward(Pass& pass, const at::Tensor& x) const;
+
+ private:
+  struct Hidden {
+    Linear linear;
+    BatchNorm norm;
+    Activation activation;
+  };
+  std::vector<Hidden> hidden_;
+  std::optional<Linear> out_;
+  int64_t width_ = 0;
+  float dropout_ = 0;
+};
+
+// Complains of what makes no sense; `field` is the option's path.
+void CheckMlp(const spec::Mlp& options, const std::string& field, Complaints& complaints);
+
+}  // namespace emporium::models

@@ -1,0 +1,135 @@
+// The cases of tests/reference/pointwise.py as jobs and batches: models that score samples.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/models/feed.h"
+#include "tests/models/tensor_file.h"
+
+namespace emporium::models {
+
+struct PointwiseCase {
+  std::string name;        // in the tensor file
+  std::string model;       // of the job
+  bool dense = true;       // two dense inputs
+  std::string tasks = {};  // of the job
+  std::string loss = {};   // options of pointwise {}
+};
+
+inline std::string CaseName(const testing::TestParamInfo<PointwiseCase>& info) {
+  return info.param.name;
+}
+
+// Tables in the order of the job.
+inline std::vector<std::string> TablesOf(const TensorFile& file, const PointwiseCase& c) {
+  std::vector<std::string> tables = {"a", "b", "words"};
+  if (file.has(c.name + "/rows/linear")) tables.push_back("linear");
+  return tables;
+}
+
+inline spec::Job JobOf(const TensorFile& file, const PointwiseCase& c) {
+  std::string text = "name: \"reference\" ";
+  for (const std::string& table : TablesOf(file, c)) {
+    text += "table { name: \"" + table +
+            "\" dim: " + std::to_string(file.at(c.name + "/rows/" + table).shape[1]) + " } ";
+  }
+  text += R"(
+    feature { name: "f0" column: "f0" table: "a" } feature { name: "f1" column: "f1" table: "a" }
+    feature { name: "f2" column: "f2" table: "b" }
+    feature { name: "f3" column: "f3" table: "words" })";
+  if (c.dense) text += R"( feature { name: "x" column: "x" } feature { name: "y" column: "y" })";
+  return ParseJob(text + c.tasks + " model { " + c.model +
+                  " } stage { name: \"train\" train { pointwise { " + c.loss + " } } }");
+}
+
+inline Batch BatchOf(const TensorFile& file, const PointwiseCase& c) {
+  const std::string p = c.name + "/batch/";
+  Batch batch;
+  batch.label = file.floats(p + "label");
+  batch.samples = static_cast<int32_t>(file.at(p + "label").shape[1]);
+  batch.weight = file.floats(p + "weight");
+  batch.dense = file.floats(p + "dense");
+  batch.dense_width = c.dense ? 2 : 0;
+  constexpr int kTableOf[] = {0, 0, 1, 2};
+  for (int f = 0; f < 4; ++f) {
+    const std::string name = "f" + std::to_string(f);
+    batch.fields.push_back({name, Lists(kTableOf[f], file.ints(p + "field." + name + ".index"),
+                                        file.ints(p + "field." + name + ".offset"))});
+  }
+  if (!file.has(c.name + "/rows/linear")) return batch;
+  const auto rows = [&](const char* table) {
+    return static_cast<int32_t>(file.at(c.name + "/rows/" + table).shape[0]);
+  };
+  const int32_t start[] = {0, 0, rows("a"), rows("a") + rows("b")};
+  for (int f = 0; f < 4; ++f) {
+    FieldColumn column = batch.fields[f];
+    column.rows.table = TableId(3);
+    for (int32_t& row : column.rows.index) row += start[f];
+    batch.fields.push_back(column);
+  }
+  return batch;
+}
+
+// A model with the file's rows and dense parameters.
+inline Feed FeedOf(const TensorFile& file, const PointwiseCase& c) {
+  Feed feed(JobOf(file, c));
+  for (const std::string& table : TablesOf(file, c)) {
+    const NamedTensor& rows = file.at(c.name + "/rows/" + table);
+    feed.AddTable(static_cast<int32_t>(rows.shape[1]), rows.values);
+  }
+  EXPECT_EQ(file.names(c.name + "/dense/").size(), feed.model->parameters().size());
+  for (const DenseParameter& parameter : feed.model->parameters()) {
+    const NamedTensor& values = file.at(c.name + "/dense/" + parameter.name);
+    EXPECT_EQ(values.shape, parameter.shape) << parameter.name;
+    std::copy(values.values.begin(), values.values.end(),
+              feed.dense.begin() + feed.offsets[parameter.name]);
+  }
+  return feed;
+}
+
+// Sample b alone.
+inline Batch Alone(const Batch& batch, int32_t b) {
+  Batch one;
+  one.samples = 1;
+  for (size_t at = static_cast<size_t>(b); at < batch.label.size();
+       at += static_cast<size_t>(batch.samples)) {
+    one.label.push_back(batch.label[at]);
+  }
+  one.dense_width = batch.dense_width;
+  const auto* dense = batch.dense.data() + b * batch.dense_width;
+  one.dense.assign(dense, dense + batch.dense_width);
+  for (const FieldColumn& field : batch.fields) {
+    const auto& [table, index, offset] = field.rows;
+    one.fields.push_back(
+        {field.feature,
+         Lists(table.value(), {index.begin() + offset[b], index.begin() + offset[b + 1]},
+               {0, offset[b + 1] - offset[b]})});
+  }
+  return one;
+}
+
+// Loss terms, gradients and scores of a training step from the file's state.
+inline void ExpectAsInFile(const TensorFile& file, const PointwiseCase& c) {
+  const std::string& name = c.name;
+  Feed feed = FeedOf(file, c);
+  const Batch batch = BatchOf(file, c);
+  const auto terms = feed.Train(batch, JobOf(file, c).stage(0).train());
+  EXPECT_EQ(terms.size(), file.names(name + "/loss/").size());
+  for (const auto& [term, value] : terms) {
+    EXPECT_NEAR(value, file.floats(name + "/loss/" + term)[0], 2e-6) << term;
+  }
+  for (const DenseParameter& parameter : feed.model->parameters()) {
+    const auto begin = feed.dense_gradient.begin() + feed.offsets[parameter.name];
+    ExpectNear(std::vector<float>(begin, begin + parameter.size),
+               file.floats(name + "/dense_gradient/" + parameter.name), 1e-5, parameter.name);
+  }
+  const std::vector<std::string> tables = TablesOf(file, c);
+  for (size_t t = 0; t < tables.size(); ++t) {
+    ExpectNear(feed.tables[t].gradient, file.floats(name + "/row_gradient/" + tables[t]), 1e-5,
+               tables[t]);
+  }
+  ExpectNear(feed.Score(batch), file.floats(name + "/logits"), 1e-5, "logits");
+}
+
+}  // namespace emporium::models

@@ -59,6 +59,7 @@ float LogitOfProduct(double minus_log) {
 
 std::vector<std::string> NamesOf(const std::vector<Task>& tasks) {
   std::vector<std::string> names;
+  names.reserve(tasks.size());
   for (const Task& task : tasks) names.push_back(task.name);
   return names;
 }

@@ -40,7 +40,8 @@ def main():
     axes.set_ylabel("rate, of the tuned gather limit")
     axes.set_title("10 M rows, batches of 8192 distinct keys")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(ncol=3)
+    axes.set_ylim(0, 1.2)
+    axes.legend(ncol=3, loc="upper left")
     figure.savefig(sys.argv[2], dpi=100, bbox_inches="tight")
 
 

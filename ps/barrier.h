@@ -7,7 +7,7 @@
 //     the learning-rate factor.
 //  3. Never more than `max_bytes`, of which the step after may take half, so that it cannot keep
 //     the present one from becoming complete. What has been taken counts until the step is over:
-//     its sums are still there.
+//     its gradients are still there.
 //  4. Pushes are taken in the order of micro-batches, each once.
 #pragma once
 

@@ -97,7 +97,8 @@ void Optimizer::Apply(std::span<float> weights, std::span<float> state,
                       float learning_rate_factor) const {
   float* const row_weights = weights.data();
   float* const row_state = state.data();
-  ApplyRows({1, static_cast<uint32_t>(weights.size()), &row_weights, &row_state, gradient.data(),
+  const float* const row_gradient = gradient.data();
+  ApplyRows({1, static_cast<uint32_t>(weights.size()), &row_weights, &row_state, &row_gradient,
              &updates, learning_rate_factor});
 }
 

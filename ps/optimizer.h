@@ -25,9 +25,9 @@ namespace emporium::ps {
 struct RowBatch {
   size_t rows = 0;
   uint32_t dim = 0;
-  float* const* weights = nullptr;    // [rows], of dim floats each
-  float* const* state = nullptr;      // [rows]; not read by optimizers without state
-  const float* gradients = nullptr;   // [rows, dim]
+  float* const* weights = nullptr;          // [rows], of dim floats each
+  float* const* state = nullptr;            // [rows]; not read by optimizers without state
+  const float* const* gradients = nullptr;  // [rows], of dim floats each
   const uint32_t* updates = nullptr;  // [rows], as Apply takes them; null unless CountsUpdates()
   float learning_rate_factor = 1;
 };

@@ -333,15 +333,16 @@ void Shard::Refuse(const PeerId& peer, const FrameHeader& header, const Status& 
 void Shard::Advance() {
   // Pulls of this version that are due are answered before it is the version before.
   while (due_.empty()) {
-    const std::optional<StagedPush> push = barrier_.TakeNext();
+    std::optional<StagedPush> push = barrier_.TakeNext();
     if (!push.has_value()) return;
-    AddPush(*push);
+    AddPush(*std::move(push));
     if (barrier_.complete()) ApplyStep();
   }
 }
 
-void Shard::AddPush(const StagedPush& push) {
+void Shard::AddPush(StagedPush given) {
   ExpireOnce();
+  const StagedPush& push = added_.emplace_back(std::move(given));
   event_time_ = std::max(event_time_, push.frame.header().event_time);
   UnclearedVector<Slot> found;
   for (const SectionView& section : push.frame.sections()) {
@@ -378,6 +379,7 @@ void Shard::ApplyStep() {
     counters_.rows_updated -= refused;
     ApplyTotals(i);
   }
+  added_.clear();
   event_time_ = 0;
   barrier_.Advance();
   position_.version = position_.version.next();

@@ -156,7 +156,7 @@ class Shard {
   void ExpireOnce();
   // Adds up what is here of the present step, and applies it when that is all.
   void Advance();
-  void AddPush(const StagedPush& push);
+  void AddPush(StagedPush given);
   void ApplyStep();
   // What was added up of a table's totals.
   void ApplyTotals(size_t table);
@@ -176,6 +176,7 @@ class Shard {
   // By table: the step that is being added up, and the step before, whose rows pulls of the version
   // before are answered with.
   std::vector<StepRows> step_rows_;
+  std::vector<StagedPush> added_;  // of the step under way: step_rows_ read their gradients
   std::vector<Table::Totals> added_totals_;
   uint32_t event_time_ = 0;      // newest event of the step that is being added up
   std::optional<Step> expired_;  // the version at which rows were let go last, in this stage

@@ -9,14 +9,17 @@ namespace {
 
 constexpr size_t kAhead = 16;  // keys whose places are fetched before they are needed
 
-// In blocks of a constant size, which the compiler makes vector instructions of.
-void AddFloats(const float* __restrict from, size_t n, float* __restrict to) {
+// to = a + b; `to` may be `a`. In blocks of a constant size, which the compiler makes vector
+// instructions of.
+void AddFloats(const float* a, const float* __restrict b, size_t n, float* to) {
   constexpr size_t kBlock = 16;
   size_t i = 0;
   for (; i + kBlock <= n; i += kBlock) {
-    for (size_t k = 0; k < kBlock; ++k) to[i + k] += from[i + k];
+    float sum[kBlock];
+    for (size_t k = 0; k < kBlock; ++k) sum[k] = a[i + k] + b[i + k];
+    std::copy_n(sum, kBlock, to + i);
   }
-  for (; i < n; ++i) to[i] += from[i];
+  for (; i < n; ++i) to[i] = a[i] + b[i];
 }
 
 }  // namespace
@@ -27,7 +30,20 @@ StepRows::StepRows(const TableSettings& settings)
       popularity_(settings.popularity),
       needs_keys_(settings.element_type != spec::FP32 || settings.popularity ||
                   !settings.slots.empty()),
-      row_slots_(settings.slots.size()) {}
+      row_slots_(settings.slots.size()),
+      sums_(settings.dim) {}
+
+float* StepRows::Sums::Take() {
+  const size_t block = taken_ / block_rows_;
+  if (block == blocks_.size()) blocks_.emplace_back(size_t{block_rows_} * dim_);
+  return blocks_[block].data() + (taken_++ % block_rows_) * dim_;
+}
+
+void StepRows::AddGradient(const float* from, Gradient* to) {
+  float* const sum = to->sum != nullptr ? to->sum : sums_.Take();
+  AddFloats(to->at, from, dim_, sum);
+  *to = {sum, sum};
+}
 
 void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
                    const SectionView& section) {
@@ -35,9 +51,7 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
                  "a gradient for every key");
   if (slots.empty()) return;
   if (slots_.empty()) positions_.Clear(std::max(previous_rows_, slots.size()));
-  const size_t most = slots_.size() + slots.size();
-  positions_.Reserve(most);
-  if (gradients_.size() < most * dim_) gradients_.resize(most * dim_);
+  positions_.Reserve(slots_.size() + slots.size());
   const bool counted = popularity_ && !section.counts.empty();
   const bool observed = section.slots_dim > 0;
   ObservationReader observations(section);
@@ -49,12 +63,12 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
     uint32_t& position = slots[i] != kNoSlot ? Known(slots[i]) : Awaited(keys[i]);
     if (position == kFree) {
       position = static_cast<uint32_t>(slots_.size());
-      CopyFloats(gradient, dim_, gradients_.data() + slots_.size() * dim_);
+      gradients_.push_back({gradient, nullptr});
       slots_.push_back(slots[i]);
       if (needs_keys_) keys_.push_back(keys[i]);
       if (popularity_) counts_.push_back(count);
     } else {
-      AddFloats(gradient, dim_, gradients_.data() + size_t{position} * dim_);
+      AddGradient(gradient, &gradients_[position]);
       if (popularity_) counts_[position] += count;
     }
     if (!observed) continue;
@@ -110,8 +124,7 @@ void StepRows::CloseGaps() {
       slots_[to] = slots_[from];
       keys_[to] = keys_[from];
       counts_[to] = counts_[from];
-      CopyFloats(gradients_.data() + size_t{from} * dim_, dim_,
-                 gradients_.data() + size_t{to} * dim_);
+      gradients_[to] = gradients_[from];
       positions_.At(slots_[to]).position = to;
     }
     ++to;
@@ -119,6 +132,7 @@ void StepRows::CloseGaps() {
   slots_.resize(to);
   keys_.resize(to);
   counts_.resize(to);
+  gradients_.resize(to);
   for (uint32_t& position : observed_position_) position = place[position];
 }
 
@@ -165,9 +179,12 @@ uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor
   }
   if (previous_weights_.size() < rows * row_bytes_) previous_weights_.resize(rows * row_bytes_);
   previous_popularity_.resize(popularity_ ? rows : 0);
+  gradient_rows_.clear();
+  for (const Gradient& gradient : gradients_) gradient_rows_.push_back(gradient.at);
   table.Apply({.keys = keys_,
                .slots = slots_,
-               .gradients = std::span(gradients_).first(rows * dim_),
+               .gradients = {},
+               .gradient_rows = gradient_rows_,
                .counts = counts_,
                .step = step,
                .learning_rate_factor = learning_rate_factor,
@@ -176,16 +193,20 @@ uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor
   Observe(table);
   previous_rows_ = slots_.size();
   std::swap(positions_, previous_);
-  slots_.clear();
-  keys_.clear();
-  counts_.clear();
+  ForgetGradients();
   return refused;
 }
 
-void StepRows::Clear() {
+void StepRows::ForgetGradients() {
   slots_.clear();
   keys_.clear();
   counts_.clear();
+  gradients_.clear();
+  sums_.Forget();
+}
+
+void StepRows::Clear() {
+  ForgetGradients();
   ForgetObserved();
   ForgetAwaited();
   previous_rows_ = 0;

@@ -3,8 +3,8 @@
 //
 // Belongs to the shard's thread; the memory is kept from step to step. Invariants:
 //  1. A row occurs once; position i of every array speaks of the same row.
-//  2. Gradients of a key are added in the order in which Add was called (the first is copied), so
-//     the sum is the same bits on any shard.
+//  2. Gradients of a key are added in the order in which Add was called, so the sum is the same
+//     bits on any shard. A key that occurs once is not copied: its gradient stays where it is.
 //  3. A key without a row gets one in Apply, not before: until then nothing but this object knows
 //     that it was pushed.
 //  4. What Apply has left for ReadPrevious stays until the next Apply, whatever is added meanwhile.
@@ -28,7 +28,7 @@ class StepRows {
   explicit StepRows(const TableSettings& settings);
 
   // Adds one micro-batch's gradients. `slots` are those of the table for `keys`, kNoSlot where it
-  // has no row.
+  // has no row. The section's values stay where they are until Apply or Clear.
   void Add(std::span<const uint64_t> keys, std::span<const Slot> slots, const SectionView& section);
   // Whether gradients of a key without a row have been added.
   bool Awaits(uint64_t key) const { return awaited_.At(key).position != kFree; }
@@ -53,6 +53,25 @@ class StepRows {
 
  private:
   static constexpr uint32_t kFree = 0xffffffff;
+  // A row's gradient: a push's own until a second one adds to it.
+  struct Gradient {
+    const float* at = nullptr;
+    float* sum = nullptr;  // null: `at` lies in a push
+  };
+  // Sums of rows, which stay where they are while more are taken; memory is kept for the next step.
+  class Sums {
+   public:
+    explicit Sums(uint32_t dim) : dim_(dim), block_rows_(std::max(kBlockFloats / dim, 1u)) {}
+    float* Take();
+    void Forget() { taken_ = 0; }
+
+   private:
+    static constexpr uint32_t kBlockFloats = 1 << 16;
+    const uint32_t dim_;
+    const uint32_t block_rows_;
+    size_t taken_ = 0;
+    std::vector<UnclearedVector<float>> blocks_;
+  };
   // Slot or key -> position, by open addressing, at most half full.
   template <class Name>
   class Positions {
@@ -101,11 +120,13 @@ class StepRows {
   uint32_t& Awaited(uint64_t key);
   // Counts the awaited keys' sightings, and forgets those that are not admitted. How many.
   uint64_t Admit(Admission& admission);
+  void AddGradient(const float* from, Gradient* to);
   // Takes out positions that were given up: slot kNoSlot although nothing is awaited.
   void CloseGaps();
   // Gives every awaited key its row.
   void MakeRows(Table& table);
   void Observe(Table& table);
+  void ForgetGradients();
   void ForgetObserved();
   void ForgetAwaited();
 
@@ -116,12 +137,14 @@ class StepRows {
   const size_t row_slots_;
   // The step that is being added up.
   Positions<Slot> positions_;
-  std::vector<Slot> slots_;             // kNoSlot: no row yet
-  std::vector<uint64_t> keys_;          // [rows] where the table needs them, else none
-  UnclearedVector<float> gradients_;    // [rows, dim], and room behind them
-  std::vector<float> counts_;           // [rows]
-  Positions<uint64_t> awaited_;         // of the keys without a row
-  std::vector<uint64_t> awaited_keys_;  // as they came, with ...
+  std::vector<Slot> slots_;          // kNoSlot: no row yet
+  std::vector<uint64_t> keys_;       // [rows] where the table needs them, else none
+  std::vector<Gradient> gradients_;  // [rows]
+  Sums sums_;
+  std::vector<const float*> gradient_rows_;  // what Table::Apply is given
+  std::vector<float> counts_;                // [rows]
+  Positions<uint64_t> awaited_;              // of the keys without a row
+  std::vector<uint64_t> awaited_keys_;       // as they came, with ...
   std::vector<uint32_t> awaited_positions_;
   // What was observed of rows, in the order of Add; rows of which nothing was are left out.
   std::vector<uint32_t> observed_position_;

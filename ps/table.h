@@ -115,6 +115,8 @@ class Table {
     std::span<const uint64_t> keys;
     std::span<const Slot> slots;
     std::span<const float> gradients;  // [slots, dim], summed
+    // In place of these: where each row's lies, dim floats.
+    std::span<const float* const> gradient_rows = {};  // [slots]
     // Sightings to add [slots], or empty; of no effect without a popularity column.
     std::span<const float> counts;
     uint32_t step = 0;               // the global step

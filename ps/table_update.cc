@@ -51,7 +51,7 @@ class Table::Updater {
                                .dim = layout_.dim,
                                .weights = weights_.data(),
                                .state = state_.data(),
-                               .gradients = batch_.gradients.data() + begin * layout_.dim,
+                               .gradients = gradients_.data(),
                                .updates = layout_.updates ? updates_.data() : nullptr,
                                .learning_rate_factor = batch_.learning_rate_factor});
       if (weights_in_place_ && (state_in_place_ || layout_.state == 0)) continue;
@@ -77,6 +77,8 @@ class Table::Updater {
   // What happens to row i before the optimizer sees it; it is number `at` of its block.
   void Begin(size_t i, size_t at) {
     const RowRef row = Row(i);
+    gradients_[at] =
+        batch_.gradient_rows.empty() ? &batch_.gradients[i * layout_.dim] : batch_.gradient_rows[i];
     const size_t bytes = shape_.weight_bytes();
     if (!batch_.kept_rows.empty()) {
       CopyRowBytes(row.weights, bytes, batch_.kept_rows.data() + i * bytes);
@@ -149,13 +151,16 @@ class Table::Updater {
   Finder rows_;
   std::array<float*, kRows> weights_;
   std::array<float*, kRows> state_;
+  std::array<const float*, kRows> gradients_;
   std::array<uint32_t, kRows> updates_;
 };
 
 void Table::Apply(const UpdateBatch& batch) {
   Impl& t = *impl_;
   const size_t rows = batch.slots.size();
-  EMPORIUM_CHECK(batch.gradients.size() == rows * t.layout().dim, "one gradient per slot");
+  EMPORIUM_CHECK(batch.gradient_rows.empty() ? batch.gradients.size() == rows * t.layout().dim
+                                             : batch.gradient_rows.size() == rows,
+                 "one gradient per slot");
   EMPORIUM_CHECK(batch.counts.empty() || batch.counts.size() == rows, "one count per slot");
   EMPORIUM_CHECK(
       batch.kept_rows.empty() || batch.kept_rows.size() == rows * t.shape().weight_bytes(),

@@ -88,7 +88,7 @@ template <SimdLevel kLevel, class Rule>
 EMPORIUM_INLINE void RunRows(const Rule& rule, float clip_norm, const RowBatch& batch) {
   const size_t n = batch.dim;
   for (size_t r = 0; r < batch.rows; ++r) {
-    const float* g = batch.gradients + r * n;
+    const float* g = batch.gradients[r];
     rule.template Row<kLevel>(batch.weights[r], batch.state == nullptr ? nullptr : batch.state[r],
                               g, ClipScale<kLevel>(g, n, clip_norm), n,
                               batch.updates == nullptr ? 0 : batch.updates[r]);

@@ -293,6 +293,7 @@ TEST(OptimizerTest, MisalignedSpansGiveTheSameBits) {
 struct Batch {
   std::vector<float> room, gradients;
   std::vector<float*> weights, state;
+  std::vector<const float*> gradient_rows;
   std::vector<uint32_t> updates;
 
   Batch(const Optimizer& optimizer, size_t rows, uint32_t dim, uint64_t seed) {
@@ -312,9 +313,10 @@ struct Batch {
     // What makes slow or special numbers.
     for (size_t i = 0; i < gradients.size(); i += 11) gradients[i] = i % 2 == 0 ? 1e-40f : -0.0f;
     room[1] = 1e-39f;
+    for (size_t r = 0; r < rows; ++r) gradient_rows.push_back(gradients.data() + 1 + r * dim);
   }
   RowBatch view(uint32_t dim) const {
-    return {weights.size(), dim, weights.data(), state.data(), gradients.data() + 1,
+    return {weights.size(), dim, weights.data(), state.data(), gradient_rows.data(),
             updates.data(), 0.7f};
   }
 };

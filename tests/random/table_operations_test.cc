@@ -128,7 +128,18 @@ class Pair {
                              .learning_rate_factor = 0.5f,
                              .kept_rows = kept,
                              .kept_popularity = kept_counts};
+    // Wherever gradients lie, the rows come out the same.
+    std::vector<const float*> gradient_rows;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      gradient_rows.push_back(gradients.data() + i * settings_.dim);
+    }
+    if (random_() % 2 == 0) {
+      batch.gradients = {};
+      batch.gradient_rows = gradient_rows;
+    }
     fast().Apply(batch);
+    batch.gradients = gradients;
+    batch.gradient_rows = {};
     batch.slots = plain_slots;
     batch.kept_rows = plain_kept;
     batch.kept_popularity = plain_kept_counts;

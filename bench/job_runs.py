@@ -8,6 +8,16 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        text = file.read()
+    model = re.search(r"^model name\s*: (.*)$", text, re.M)
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        memory = int(file.readline().split()[1]) / 2**20
+    return (f"{os.cpu_count()} x {model.group(1).strip() if model else 'unknown CPU'}, "
+            f"{memory:.0f} GiB")
+
+
 def emporium(build, *arguments):
     """Runs the command; its output, or the end of the program with it when the command fails."""
     command = [os.path.join(build, "emporium"), *arguments]

@@ -1,7 +1,7 @@
 """Runs a job once for each seed and prints the mean of every metric of its evaluation, and with two
 seeds or more its standard deviation over the seeds (NAME_sd).
 
-usage: quality.py JOB --data DIR --build DIR --seeds 1,2,3
+usage: seed_means.py JOB --data DIR --build DIR --seeds 1,2,3
 """
 import argparse
 import collections

@@ -1,0 +1,93 @@
+"""The rows of docs/quality.md: which jobs on which data, what is shown of them, what they are held to.
+
+A new row is one entry of ROWS, a new model on known data one entry of its row.
+"""
+import collections
+
+# label: as the table names it. job: in bench/jobs. changes: [(pattern, replacement)] of its text, each
+# of which must match. goal: {metric: least value}. published: what others report of such a model.
+Entry = collections.namedtuple("Entry", "label job changes goal published", defaults=((), {}, ""))
+# about: data and protocol. folder: below --data. make: arguments of the script that makes the job's
+# files of the folder's; empty: they are read as they are. metrics: {name in the job's results: head}.
+# floors: {what: {metric: value's name in the results of the first entry}}. budget: how settings were
+# chosen.
+Row = collections.namedtuple("Row", "figure about folder make seeds metrics floors budget entries")
+
+CTR = {"auc": "AUC", "logloss": "logloss"}
+RANK = {"hr@10": "HR@10", "ndcg@10": "NDCG@10"}
+
+FRAPPE = "[BARS](https://openbenchmark.github.io/BARS), Frappe_x1"
+
+
+def _frappe(label, name, auc, goal=None):
+    return Entry(label, f"frappe_{name}", (), {"auc": goal} if goal else {}, f"{auc} ({FRAPPE})")
+
+
+def _tasks(data, label, name, goal, published=""):
+    return Entry(label, f"{data}_{name}", (), goal, published)
+
+
+STAGE = r'^stage \{\n  name: "%s"\n(?:.*\n)*?\}\n'
+
+ROWS = {
+    "frappe": Row(
+        "Q1", "Frappe_x1: which app is used in a context; test set of the public benchmark, whose "
+        "training set is rebuilt (positives exact, negatives drawn again)",
+        "frappe_x1", (), (1, 2, 3), CTR, {},
+        "settings as published for DCN-V2, the same for all models; early stop on validation AUC",
+        [_frappe("LR", "lr", ".9356 / .3076", 0.9336),
+         _frappe("FM", "fm", ".9671 / .2065"),
+         _frappe("DNN", "dnn", ".9833 / .1622"),
+         _frappe("DeepFM", "deepfm", ".9842 / .1482"),
+         _frappe("DCNv2", "dcn_v2", ".9845 / .1491; mean of five runs .98382", 0.984),
+         _frappe("DCN-mix", "dcn_mix", "FinalMLP, the best, .9861 / .1484", 0.984)]),
+    "taobao": Row(
+        "Q6", "Taobao, which viewed items go into the cart and are bought; rows split 72/8/20 at random",
+        "taobao_multibehaviour", ("multi_task_data.py", "taobao"), (1, 2, 3),
+        {"auc[task=cart]": "AUC cart", "auc[task=buy]": "AUC buy"}, {},
+        "one setting of widths and regularisation for all models, from validation AUC",
+        [_tasks("taobao", "MMoE", "mmoe", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
+         _tasks("taobao", "PLE", "ple", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
+         Entry("cart alone (MLP)", "taobao_cart"), Entry("buy alone (MLP)", "taobao_buy")]),
+    "adult": Row(
+        "Q7", "UCI Adult: income above 50 K and never married; the data's own test set",
+        "uci_adult", ("multi_task_data.py", "adult"), (1, 2, 3),
+        {"auc[task=income]": "AUC income", "auc[task=never_married]": "AUC never married"}, {},
+        "one setting for all models, five epochs",
+        [_tasks("adult", "shared bottom", "shared_bottom", {}, ".9098 / .9635 (5 epochs; github.com/morningsky/multi_task_learning)"),
+         _tasks("adult", "MMoE", "mmoe", {}, ".9091 / .9638 (5 epochs; github.com/morningsky/multi_task_learning)"),
+         _tasks("adult", "PLE", "ple", {}, ".9103 / .9635 (5 epochs; github.com/morningsky/multi_task_learning)")]),
+    "onlineretail": Row(
+        "Q11", "Online Retail: items that a customer has not bought before, of the last 30 days; all "
+        "3,659 items ranked", "onlineretail", (), (1, 2, 3), RANK,
+        {"popularity, 30 days": "floor_pop30d_%s", "popularity, 7 days": "floor_pop7d_%s",
+         "item-kNN": "floor_knn_%s"},
+        "settings of a prototype that was tuned on the two months before the test month",
+        [Entry("M13, both stages", "onlineretail", (), {"ndcg@10": 0.15}),
+         Entry("without pretraining", "onlineretail",
+               ((STAGE % "pretrain", ""), (r"base_factor: 0.02", "base_factor: 1"))),
+         Entry("pretraining alone", "onlineretail", ((STAGE % "finetune", ""),)),
+         Entry("512 negatives by popularity, logQ", "onlineretail",
+               ((r"negatives \{ all \{\} \}", "negatives { unigram { count: 512 } }"),)),
+         Entry("the same without logQ", "onlineretail",
+               ((r"negatives \{ all \{\} \}", "negatives { unigram { count: 512 } } log_q: false"),)),
+         Entry("without the popularity part", "onlineretail",
+               ((r"^    popularity \{\n(?:      counter.*\n)*    \}\n", ""),)),
+         Entry("without title words", "onlineretail",
+               ((r'^    title_feature: "title"\n    title_weight: 2\n', ""),
+                (r'^feature \{ name: "title".*\n', ""),
+                (r'^table \{\n  name: "word"\n(?:.*\n)*?\}\n', ""))),
+         Entry("without dropout", "onlineretail",
+               ((r"history_dropout: 0.6", "history_dropout: 0"),
+                (r"user_dropout: 0.4", "user_dropout: 0"))),
+         Entry("with a context tower (country)", "onlineretail",
+               ((r"^    initial_scale: 10\n",
+                 '    initial_scale: 10\n    context { feature: "country" }\n'),
+                (r"^feature \{ name: \"title\"",
+                 'feature { name: "country" column: "country" table: "country" }\n'
+                 'feature { name: "title"'),
+                (r'^table \{\n  name: "word"',
+                 'table {\n  name: "country"\n  dim: 8\n'
+                 "  optimizer { adamw { learning_rate: 0.003 } }\n}\n"
+                 'table {\n  name: "word"')))]),
+}

@@ -73,6 +73,7 @@ void Arena::Clear() {
     munmap(extent.begin, extent.bytes);
   }
   extents_.clear();
+  begin_of_.clear();
   holes_.clear();
   by_size_.clear();
   next_extent_ = kHugePage;
@@ -96,6 +97,8 @@ void Arena::AddExtent(size_t at_least) {
   Extent extent;
   extent.begin = base + before;
   extent.bytes = bytes;
+  extent.number = static_cast<uint32_t>(begin_of_.size());
+  begin_of_.push_back(extent.begin);
   extent.page = extents_.empty() ? kSmallPage : kHugePage;
   extent.touched.resize(bytes / extent.page);
   // A kernel without huge pages says so; the memory is good all the same.
@@ -108,7 +111,15 @@ void Arena::AddExtent(size_t at_least) {
   extents_.insert(at, std::move(extent));
 }
 
-Arena::Extent& Arena::ExtentOf(std::byte* address) {
+Arena::Line Arena::LineOf(const std::byte* address) const {
+  const Extent& extent = ExtentOf(address);
+  const size_t line = static_cast<size_t>(address - extent.begin) / kLine;
+  EMPORIUM_CHECK(extent.number < kMostExtents && line < size_t{1} << kLineBits,
+                 "a table has at most 255 GiB of rows on a shard; use more shards");
+  return (extent.number << kLineBits) | static_cast<Line>(line);
+}
+
+const Arena::Extent& Arena::ExtentOf(const std::byte* address) const {
   const auto after = std::upper_bound(
       extents_.begin(), extents_.end(), address,
       [](const std::byte* wanted, const Extent& extent) { return wanted < extent.begin; });

@@ -44,6 +44,24 @@ class Arena {
   // Gives everything back.
   void Clear();
 
+  // Lines by number, which is half as long as their address: those of the first 1023 extents, so of
+  // 255 GiB.
+  using Line = uint32_t;
+  static constexpr Line kNoLine = ~Line{0};
+  Line LineOf(const std::byte* address) const;
+  // Good until the next Allocate.
+  class Lines {
+   public:
+    explicit Lines(std::byte* const* extents) : extents_(extents) {}
+    std::byte* operator[](Line line) const {
+      return extents_[line >> kLineBits] + size_t{line & ((1u << kLineBits) - 1)} * kLine;
+    }
+
+   private:
+    std::byte* const* extents_;
+  };
+  Lines lines() const { return Lines(begin_of_.data()); }
+
   uint64_t used() const { return used_; }          // bytes of blocks
   uint64_t resident() const { return resident_; }  // bytes of pages that the kernel has given
   uint64_t ahead() const { return ahead_.size() * kHugePage; }  // of these, ahead of need
@@ -51,19 +69,27 @@ class Arena {
  private:
   static constexpr size_t kSmallPage = 4096;
   static constexpr size_t kLargestExtent = size_t{256} << 20;
+  static constexpr uint32_t kLineBits = 22;
+  static_assert(kLargestExtent / kLine == size_t{1} << kLineBits);
+  // One less than there is room for: kNoLine.
+  static constexpr size_t kMostExtents = (size_t{1} << (32 - kLineBits)) - 1;
   static constexpr size_t kFirstAhead = 4;  // pages
   static constexpr size_t kMostAhead = 8;
 
   struct Extent {
     std::byte* begin = nullptr;
     size_t bytes = 0;
+    uint32_t number = 0;
     size_t page = kHugePage;
     std::vector<bool> touched;  // by page
   };
   using Holes = std::map<std::byte*, size_t>;
 
   void AddExtent(size_t at_least);
-  Extent& ExtentOf(std::byte* address);
+  Extent& ExtentOf(std::byte* address) {
+    return const_cast<Extent&>(std::as_const(*this).ExtentOf(address));
+  }
+  const Extent& ExtentOf(const std::byte* address) const;
   void AddHole(std::byte* begin, size_t bytes);
   void RemoveHole(Holes::iterator hole);
   // Whether it took pages that were not in use.
@@ -80,7 +106,8 @@ class Arena {
   void DropAhead();
 
   PageAhead* const page_ahead_;
-  std::vector<Extent> extents_;  // by address
+  std::vector<Extent> extents_;       // by address
+  std::vector<std::byte*> begin_of_;  // by number
   size_t next_extent_ = kHugePage;
   Holes holes_;                                      // by address
   std::set<std::pair<size_t, std::byte*>> by_size_;  // the same holes

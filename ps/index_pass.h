@@ -91,8 +91,9 @@ static void IndexFindMisses(const IndexView& view, const uint64_t* keys, const u
 }
 
 template <class Match>
-static void IndexFindAll(const IndexView& view, const uint64_t* keys, size_t count,
+static void IndexFindAll(const IndexView& given, const uint64_t* keys, size_t count,
                          uint32_t* slots) {
+  const IndexView view = given;  // what is written cannot change a copy
   constexpr size_t kRing = 2 * kIndexBlock;
   uint64_t mixed_of[kRing];
   const IndexBucket* bucket_of[kRing];
@@ -100,12 +101,16 @@ static void IndexFindAll(const IndexView& view, const uint64_t* keys, size_t cou
   // Homes of a block, worked out before its lines are asked for: two loops that do not wait for one
   // another are faster than one that does both.
   const auto locate = [&](size_t begin) __attribute__((always_inline)) {
-    const size_t end = begin + kIndexBlock < count ? begin + kIndexBlock : count;
-    for (size_t i = begin; i < end; ++i) {
-      const uint64_t mixed = IndexMixed(view, keys[i]);
+    const size_t size = begin + kIndexBlock < count ? kIndexBlock
+                        : begin < count             ? count - begin
+                                                    : 0;
+    uint64_t* const mixed_to = mixed_of + begin % kRing;
+    const IndexBucket** const bucket_to = bucket_of + begin % kRing;
+    for (size_t i = 0; i < size; ++i) {
+      const uint64_t mixed = IndexMixed(view, keys[begin + i]);
       const IndexBin& bin = view.bins[mixed >> view.bin_shift];
-      mixed_of[i % kRing] = mixed;
-      bucket_of[i % kRing] = bin.buckets + IndexHome(view, bin, mixed);
+      mixed_to[i] = mixed;
+      bucket_to[i] = bin.buckets + IndexHome(view, bin, mixed);
     }
   };
   locate(0);
@@ -114,24 +119,31 @@ static void IndexFindAll(const IndexView& view, const uint64_t* keys, size_t cou
   }
   for (size_t begin = 0; begin < count; begin += kIndexBlock) {
     locate(begin + kIndexBlock);
-    const size_t end = begin + kIndexBlock < count ? begin + kIndexBlock : count;
+    const size_t size = begin + kIndexBlock < count ? kIndexBlock : count - begin;
+    const uint64_t* const mixed_from = mixed_of + begin % kRing;
+    const IndexBucket* const* const bucket_from = bucket_of + begin % kRing;
+    uint32_t* const slots_to = slots + begin;
     size_t miss_count = 0;
-    for (size_t i = begin; i < end; ++i) {
-      const size_t later = i + kIndexAhead < count ? i + kIndexAhead : count - 1;
-      __builtin_prefetch(bucket_of[later % kRing], 0, 2);
-      // Without a branch on the outcome, which could not be foretold.
-      const uint64_t mixed = mixed_of[i % kRing];
-      const IndexBucket* const bucket = bucket_of[i % kRing];
+    // Without a branch on which lane it is, which could not be foretold.
+    const auto match = [&](size_t i) __attribute__((always_inline)) {
+      const uint64_t mixed = mixed_from[i];
+      const IndexBucket* const bucket = bucket_from[i];
       const IndexBin& bin = view.bins[mixed >> view.bin_shift];
       const uint64_t wanted = mixed << bin.slot_bits;
       const uint32_t lanes = Match::Lanes(bucket, wanted, bin.slot_bits);
       const uint64_t entry = bucket->entries[__builtin_ctz(lanes | (1u << (kIndexLanes - 1)))];
       const uint32_t slot = bin.slot_base | static_cast<uint32_t>(entry ^ wanted);
       const bool found = (lanes != 0) & (entry != kIndexFree);
-      slots[i] = found ? slot : ~uint32_t{0};
-      misses[miss_count] = static_cast<uint32_t>(i);
+      slots_to[i] = found ? slot : ~uint32_t{0};
+      misses[miss_count] = static_cast<uint32_t>(begin + i);
       miss_count += found ? 0 : 1;
+    };
+    size_t i = 0;
+    for (; i < size && begin + i + kIndexAhead < count; ++i) {
+      __builtin_prefetch(bucket_of[(begin + i + kIndexAhead) % kRing], 0, 2);
+      match(i);
     }
+    for (; i < size; ++i) match(i);
     IndexFindMisses<Match>(view, keys, misses, miss_count, slots);
   }
 }

@@ -5,15 +5,15 @@ namespace {
 
 // With a width that the compiler knows a copy is a few moves.
 template <size_t kBytes>
-void CopyFixed(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
-  ForRows<false, kBytes>(slabs, slots, [to](size_t i, const Slabs::ConstRowRef& row) {
+bool CopyFixed(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
+  return ForRows<false, kBytes>(slabs, slots, [to](size_t i, const Slabs::ConstRowRef& row) {
     std::memcpy(to + i * kBytes, row.weights, kBytes);
   });
 }
 
 }  // namespace
 
-void CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
+bool CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to) {
   const size_t bytes = slabs.shape().weight_bytes();
   switch (bytes) {
     case 32:
@@ -27,7 +27,7 @@ void CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to)
     case 512:
       return CopyFixed<512>(slabs, slots, to);
     default:
-      ForRows<false, 0>(slabs, slots, [to, bytes](size_t i, const Slabs::ConstRowRef& row) {
+      return ForRows<false, 0>(slabs, slots, [to, bytes](size_t i, const Slabs::ConstRowRef& row) {
         CopyRowBytes(row.weights, bytes, to + i * bytes);
       });
   }

@@ -45,66 +45,111 @@ EMPORIUM_INLINE void PrefetchRow(const std::byte* weights, size_t weight_bytes) 
 // How many rows ahead of the row in work, so that enough lines are under way whatever the width.
 inline size_t RowsAhead(size_t weight_bytes) { return weight_bytes > 4 * kCacheLine ? 24 : 48; }
 
-// Where the rows of many slots are, worked out in blocks before the rows are asked for: two loops
-// without waiting for one another are faster than one that does both. Slots that are kNoSlot have
-// null pointers.
-template <bool kTails>
+// Where the rows of many slots are, weights and tails, worked out in blocks before the rows are
+// asked for. No slot is kNoSlot.
 class RowFinder {
  public:
   // Rows of a slot and of the next kBlock - 1 at least are known between Find and the next Find.
   static constexpr size_t kBlock = 512;
 
-  RowFinder(const Slabs& slabs, std::span<const Slot> slots) : slabs_(slabs), slots_(slots) {
+  RowFinder(const Slabs& slabs, std::span<const Slot> slots) : places_(slabs), slots_(slots) {
     FindBlock(0);
   }
   // To be called for every multiple of kBlock, in order, before its rows are used.
   void Find(size_t begin) { FindBlock(begin + kBlock); }
 
-  const std::byte* weights(size_t i) const { return weights_[i % kRing]; }
-  const std::byte* tail(size_t i) const { return tails_[kTails ? i % kRing : 0]; }
+  const RowRef& operator[](size_t i) const { return rows_[i % kRing]; }
 
  private:
   static constexpr size_t kRing = 2 * kBlock;
 
   void FindBlock(size_t begin) {
     const size_t end = std::min(begin + kBlock, slots_.size());
-    for (size_t i = begin; i < end; ++i) {
-      Slabs::ConstRowRef row = {nullptr, nullptr};
-      if (slots_[i] != kNoSlot) row = slabs_.At(slots_[i]);
-      weights_[i % kRing] = row.weights;
-      if (kTails) tails_[i % kRing] = row.tail;
-    }
+    for (size_t i = begin; i < end; ++i) rows_[i % kRing] = places_[slots_[i]];
   }
 
-  const Slabs& slabs_;
+  const Slabs::Places places_;
   const std::span<const Slot> slots_;
+  RowRef rows_[kRing];
+};
+
+// One loop, so that addresses are worked out while rows are waited for; their directory entries are
+// asked for before that, or all would wait for them. Every instruction shows where rows are short.
+// kAll: no slot is kNoSlot.
+template <bool kAll, bool kTails, size_t kWeightBytes, class Visit>
+class RowPass {
+ public:
+  RowPass(const Slabs& slabs, std::span<const Slot> slots, Visit visit)
+      : places_(slabs),
+        weight_bytes_(kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes()),
+        tail_bytes_(slabs.shape().tail_bytes()),
+        slots_(slots.data()),
+        count_(slots.size()),
+        visit_(visit) {}
+
+  void Run() {
+    const size_t ahead = RowsAhead(weight_bytes_);
+    const size_t entries = ahead + kEntriesAhead;
+    for (size_t i = 0; i < std::min(entries, count_); ++i) AskEntry(i);
+    for (size_t i = 0; i < std::min(ahead, count_); ++i) AskRow(i);
+    size_t i = 0;
+    for (; i + entries < count_; ++i) {
+      AskEntry(i + entries);
+      AskRow(i + ahead);
+      VisitRow(i);
+    }
+    for (; i + ahead < count_; ++i) {
+      AskRow(i + ahead);
+      VisitRow(i);
+    }
+    for (; i < count_; ++i) VisitRow(i);
+  }
+
+ private:
+  static constexpr size_t kRing = 64;          // more than RowsAhead
+  static constexpr size_t kEntriesAhead = 64;  // of the rows that are asked for
+
+  EMPORIUM_INLINE void AskEntry(size_t i) const {
+    if (!kAll && slots_[i] == kNoSlot) return;
+    __builtin_prefetch(places_.EntryOf(slots_[i]), 0, 3);
+  }
+  EMPORIUM_INLINE void AskRow(size_t i) {
+    if (!kAll && slots_[i] == kNoSlot) return;
+    const RowRef row = places_[slots_[i]];
+    weights_[i % kRing] = row.weights;
+    PrefetchRow<kWeightBytes>(row.weights, weight_bytes_);
+    if (!kTails) return;
+    tails_[i % kRing] = row.tail;
+    PrefetchLines(row.tail, tail_bytes_);
+  }
+  EMPORIUM_INLINE void VisitRow(size_t i) {
+    if (!kAll && slots_[i] == kNoSlot) return;
+    visit_(i, Slabs::ConstRowRef{weights_[i % kRing], kTails ? tails_[i % kRing] : nullptr});
+  }
+
+  const Slabs::Places places_;
+  const size_t weight_bytes_;
+  const size_t tail_bytes_;
+  const Slot* const slots_;
+  const size_t count_;
+  const Visit visit_;
   const std::byte* weights_[kRing];
   const std::byte* tails_[kTails ? kRing : 1];
 };
 
-// visit(i, row of slots[i]) for every slot but kNoSlot. `kTails`: the tails are asked for too.
-// `kWeightBytes`: of a row, where it is known when this is compiled; else 0.
+// visit(i, row of slots[i]) for every slot but kNoSlot; whether there was no such. `kTails`: the
+// tails are asked for too. `kWeightBytes`: of a row, where it is known when this is compiled; else
+// 0.
 template <bool kTails, size_t kWeightBytes, class Visit>
-void ForRows(const Slabs& slabs, std::span<const Slot> slots, const Visit& visit) {
-  const RowShape& shape = slabs.shape();
-  const size_t weight_bytes = kWeightBytes > 0 ? kWeightBytes : shape.weight_bytes();
-  const size_t ahead = RowsAhead(weight_bytes);
-  const size_t count = slots.size();
-  RowFinder<kTails> rows(slabs, slots);
-  const auto ask = [&](size_t i) __attribute__((always_inline)) {
-    if (rows.weights(i) == nullptr) return;
-    PrefetchRow<kWeightBytes>(rows.weights(i), weight_bytes);
-    if (kTails) PrefetchLines(rows.tail(i), shape.tail_bytes());
-  };
-  for (size_t i = 0; i < std::min(ahead, count); ++i) ask(i);
-  for (size_t begin = 0; begin < count; begin += rows.kBlock) {
-    rows.Find(begin);
-    const size_t end = std::min(begin + rows.kBlock, count);
-    for (size_t i = begin; i < end; ++i) {
-      if (i + ahead < count) ask(i + ahead);
-      if (rows.weights(i) != nullptr) visit(i, Slabs::ConstRowRef{rows.weights(i), rows.tail(i)});
-    }
+bool ForRows(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
+  uint32_t absent = 0;  // counted rather than looked for: vector instructions do that
+  for (const Slot slot : slots) absent += slot == kNoSlot ? 1 : 0;
+  if (absent == 0) {
+    RowPass<true, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
+    return true;
   }
+  RowPass<false, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
+  return false;
 }
 
 // A copy in blocks of a size that the compiler knows needs no call.
@@ -116,7 +161,8 @@ inline void CopyRowBytes(const std::byte* __restrict from, size_t bytes, std::by
   for (; i < bytes; ++i) to[i] = from[i];
 }
 
-// Copies the weights of every slot but kNoSlot to its place in `to`, rows one behind the other.
-void CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to);
+// Copies the weights of every slot but kNoSlot to its place in `to`, rows one behind the other;
+// whether there was no such.
+bool CopyWeights(const Slabs& slabs, std::span<const Slot> slots, std::byte* to);
 
 }  // namespace emporium::ps

@@ -56,7 +56,7 @@ Slot Slabs::Allocate(uint32_t bin_number) {
     const uint32_t c = bin.first_partial;
     Chunk& chunk = bin.chunks[c];
     number = (c << row_bits_) + chunk.first_free;
-    chunk.first_free = NextFree(bin.directory[c], chunk.first_free);
+    chunk.first_free = NextFree(ChunkAt(bin.directory[c]), chunk.first_free);
     ++chunk.live;
     if (chunk.first_free == kNoRow) Unlink(bin, c);
   } else {
@@ -76,12 +76,13 @@ void Slabs::Free(Slot slot) {
   Bin& bin = bins_[bin_number];
   const uint32_t number = slot & number_mask_;
   const uint32_t c = number >> row_bits_;
-  EMPORIUM_CHECK(number < bin.used && bin.directory[c] != nullptr, "a slot that was handed out");
+  EMPORIUM_CHECK(number < bin.used && bin.directory[c] != Arena::kNoLine,
+                 "a slot that was handed out");
   Chunk& chunk = bin.chunks[c];
   EMPORIUM_CHECK(chunk.live > 0, "a row is freed once");
   if (chunk.first_free == kNoRow) chunk.next_partial = std::exchange(bin.first_partial, c);
   const auto row = static_cast<uint16_t>(number & row_mask_);
-  SetNextFree(bin.directory[c], row, std::exchange(chunk.first_free, row));
+  SetNextFree(ChunkAt(bin.directory[c]), row, std::exchange(chunk.first_free, row));
   --live_;
   if (--chunk.live == 0) GiveBack(bin, c);
 }
@@ -102,7 +103,8 @@ void Slabs::Compact(uint32_t bin_number, std::span<Slot> slots) {
     }
     const uint32_t old = slots[i] & number_mask_;
     EMPORIUM_CHECK(slots[i] >> number_bits_ == bin_number && old < bin.used, "a row of the bin");
-    CopyRow(bin.directory[old >> row_bits_], old & row_mask_, fresh.directory.back(), row, 1);
+    CopyRow(ChunkAt(bin.directory[old >> row_bits_]), old & row_mask_,
+            ChunkAt(fresh.directory.back()), row, 1);
     ++fresh.chunks.back().live;
     slots[i] = (bin_number << number_bits_) | i;
   }
@@ -110,7 +112,7 @@ void Slabs::Compact(uint32_t bin_number, std::span<Slot> slots) {
   uint32_t live = 0;
   for (uint32_t c = 0; c < bin.directory.size(); ++c) {
     live += bin.chunks[c].live;
-    if (bin.directory[c] != nullptr) ReleaseChunk(bin.directory[c], CapacityOf(bin, c));
+    if (bin.directory[c] != Arena::kNoLine) ReleaseChunk(bin.directory[c], CapacityOf(bin, c));
   }
   EMPORIUM_CHECK(live == rows, "every row of the bin is moved");
   bin = std::move(fresh);
@@ -129,17 +131,17 @@ uint64_t Slabs::bytes() const { return arena_.used() + directory_bytes(); }
 uint64_t Slabs::directory_bytes() const {
   uint64_t bytes = bins_.size() * (sizeof(Bin) + sizeof(directories_[0]));
   for (const Bin& bin : bins_) {
-    bytes += bin.directory.capacity() * sizeof(std::byte*) + bin.chunks.capacity() * sizeof(Chunk);
+    bytes += bin.directory.capacity() * sizeof(Arena::Line) + bin.chunks.capacity() * sizeof(Chunk);
   }
   return bytes;
 }
 
-std::byte* Slabs::NewChunk(uint32_t rows) {
-  return arena_.Allocate(ChunkBytes(shape_, rows)) + TailBytes(shape_, rows);
+Arena::Line Slabs::NewChunk(uint32_t rows) {
+  return arena_.LineOf(arena_.Allocate(ChunkBytes(shape_, rows)) + TailBytes(shape_, rows));
 }
 
-void Slabs::ReleaseChunk(std::byte* chunk, uint32_t rows) {
-  arena_.Free(chunk - TailBytes(shape_, rows), ChunkBytes(shape_, rows));
+void Slabs::ReleaseChunk(Arena::Line chunk, uint32_t rows) {
+  arena_.Free(ChunkAt(chunk) - TailBytes(shape_, rows), ChunkBytes(shape_, rows));
 }
 
 uint32_t Slabs::LargerCapacity(uint32_t rows) const {
@@ -158,21 +160,21 @@ void Slabs::Extend(Bin& bin) {
   const auto rows = static_cast<uint32_t>(bin.used - ((bin.directory.size() - 1) << row_bits_));
   if (rows < bin.last_capacity) return;
   const uint32_t larger = LargerCapacity(bin.last_capacity);
-  std::byte* const moved = NewChunk(larger);
-  CopyRow(bin.directory.back(), 0, moved, 0, rows);
+  const Arena::Line moved = NewChunk(larger);
+  CopyRow(ChunkAt(bin.directory.back()), 0, ChunkAt(moved), 0, rows);
   ReleaseChunk(bin.directory.back(), bin.last_capacity);
   bin.directory.back() = moved;
   bin.last_capacity = larger;
 }
 
 void Slabs::Refill(Bin& bin) {
-  const auto at = std::find(bin.directory.begin(), bin.directory.end(), nullptr);
+  const auto at = std::find(bin.directory.begin(), bin.directory.end(), Arena::kNoLine);
   const auto c = static_cast<uint32_t>(at - bin.directory.begin());
   *at = NewChunk(full_rows());
   --bin.empty;
   Chunk& chunk = bin.chunks[c];
   for (uint32_t row = full_rows(); row-- > 0;) {
-    SetNextFree(*at, row, std::exchange(chunk.first_free, static_cast<uint16_t>(row)));
+    SetNextFree(ChunkAt(*at), row, std::exchange(chunk.first_free, static_cast<uint16_t>(row)));
   }
   chunk.next_partial = std::exchange(bin.first_partial, c);
 }
@@ -186,11 +188,11 @@ void Slabs::Unlink(Bin& bin, uint32_t chunk) {
 void Slabs::GiveBack(Bin& bin, uint32_t chunk) {
   Unlink(bin, chunk);
   ReleaseChunk(bin.directory[chunk], CapacityOf(bin, chunk));
-  bin.directory[chunk] = nullptr;
+  bin.directory[chunk] = Arena::kNoLine;
   bin.chunks[chunk] = Chunk();
   ++bin.empty;
   if (chunk + 1 != bin.directory.size()) return;
-  while (!bin.directory.empty() && bin.directory.back() == nullptr) {
+  while (!bin.directory.empty() && bin.directory.back() == Arena::kNoLine) {
     bin.directory.pop_back();
     bin.chunks.pop_back();
     --bin.empty;

@@ -52,22 +52,48 @@ class Slabs {
   // Forgets every row and gives the memory back.
   void Clear();
 
-  RowRef At(Slot slot) {
-    std::byte* const chunk = *EntryOf(slot);
-    const size_t row = slot & row_mask_;
-    return {chunk + row * shape_.stride(), chunk - (row + 1) * shape_.tail_bytes()};
-  }
   struct ConstRowRef {
     const std::byte* weights;
     const std::byte* tail;
   };
+  // Where rows are: what a pass over many of them needs of the slabs, as values that its writes
+  // cannot change. Good until the next Allocate, Free or Compact.
+  class Places {
+   public:
+    explicit Places(const Slabs& slabs)
+        : directories_(slabs.directories_.data()),
+          lines_(slabs.arena_.lines()),
+          number_bits_(slabs.number_bits_),
+          number_mask_(slabs.number_mask_),
+          row_bits_(slabs.row_bits_),
+          row_mask_(slabs.row_mask_),
+          stride_(slabs.shape_.stride()),
+          tail_bytes_(slabs.shape_.tail_bytes()) {}
+    RowRef operator[](Slot slot) const {
+      std::byte* const chunk = lines_[*EntryOf(slot)];
+      const size_t row = slot & row_mask_;
+      return {chunk + row * stride_, chunk - (row + 1) * tail_bytes_};
+    }
+    // The directory entry that the row's place is read from, to be fetched ahead.
+    const Arena::Line* EntryOf(Slot slot) const {
+      return directories_[slot >> number_bits_] + ((slot & number_mask_) >> row_bits_);
+    }
+
+   private:
+    const Arena::Line* const* directories_;
+    Arena::Lines lines_;
+    uint32_t number_bits_;
+    uint32_t number_mask_;
+    uint32_t row_bits_;
+    uint32_t row_mask_;
+    size_t stride_;
+    size_t tail_bytes_;
+  };
+
+  RowRef At(Slot slot) { return Places(*this)[slot]; }
   ConstRowRef At(Slot slot) const {
-    const RowRef row = const_cast<Slabs*>(this)->At(slot);
+    const RowRef row = Places(*this)[slot];
     return {row.weights, row.tail};
-  }
-  // The directory entry that At will read, to be fetched ahead.
-  std::byte* const* EntryOf(Slot slot) const {
-    return directories_[slot >> number_bits_] + ((slot & number_mask_) >> row_bits_);
   }
 
   uint64_t live() const { return live_; }
@@ -85,7 +111,7 @@ class Slabs {
     uint32_t next_partial = kNoChunk;  // next chunk of the bin with free rows
   };
   struct Bin {
-    std::vector<std::byte*> directory;  // nullptr: an empty chunk that has been given back
+    std::vector<Arena::Line> directory;  // kNoLine: an empty chunk that has been given back
     std::vector<Chunk> chunks;
     uint32_t used = 0;           // numbers below it have been handed out
     uint32_t last_capacity = 0;  // rows that the last chunk has room for
@@ -94,8 +120,9 @@ class Slabs {
   };
   uint32_t full_rows() const { return row_mask_ + 1; }
   uint64_t directory_bytes() const;
-  std::byte* NewChunk(uint32_t rows);
-  void ReleaseChunk(std::byte* chunk, uint32_t rows);
+  std::byte* ChunkAt(Arena::Line line) const { return arena_.lines()[line]; }
+  Arena::Line NewChunk(uint32_t rows);
+  void ReleaseChunk(Arena::Line chunk, uint32_t rows);
   // The rows that a last chunk has room for before and after it has grown.
   uint32_t LargerCapacity(uint32_t rows) const;
   uint32_t CapacityOf(const Bin& bin, uint32_t chunk) const {
@@ -118,8 +145,8 @@ class Slabs {
   const uint32_t number_mask_;
   const uint32_t row_bits_;  // log2 of the rows of a full chunk
   const uint32_t row_mask_;
-  const uint32_t first_rows_;                   // of a bin's first chunk while it is small
-  std::vector<std::byte* const*> directories_;  // by bin: the data of its directory
+  const uint32_t first_rows_;                    // of a bin's first chunk while it is small
+  std::vector<const Arena::Line*> directories_;  // by bin: the data of its directory
   std::vector<Bin> bins_;
   Arena arena_;
   uint64_t live_ = 0;

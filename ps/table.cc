@@ -161,15 +161,17 @@ void Table::ReadRaw(std::span<const uint64_t> keys, std::span<const Slot> slots,
                  "room for the weights of every key");
   EMPORIUM_CHECK(popularity.empty() || popularity.size() == keys.size(), "one count per key");
   std::byte* const out = rows.data();
+  bool all = true;  // have a row
   if (popularity.empty() || t.layout().popularity_bytes == 0) {
-    CopyWeights(t.slabs, slots, out);
+    all = CopyWeights(t.slabs, slots, out);
     std::fill(popularity.begin(), popularity.end(), 0.0f);
   } else {
-    ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
+    all = ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
       CopyRowBytes(row.weights, bytes, out + i * bytes);
       popularity[i] = t.PopularityAt(row.tail, step);
     });
   }
+  if (all) return;
   std::vector<float> initial;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] != kNoSlot) continue;

@@ -40,10 +40,10 @@ class Table::Updater {
   void Run() {
     const size_t count = batch_.slots.size();
     constexpr size_t kAhead = kRows * kBlocksAhead;
-    static_assert(Finder::kBlock % kRows == 0 && kAhead + kRows <= Finder::kBlock);
+    static_assert(RowFinder::kBlock % kRows == 0 && kAhead + kRows <= RowFinder::kBlock);
     Ask(0, std::min(count, kAhead));
     for (size_t begin = 0; begin < count; begin += kRows) {
-      if (begin % Finder::kBlock == 0) rows_.Find(begin);
+      if (begin % RowFinder::kBlock == 0) rows_.Find(begin);
       const size_t end = std::min(begin + kRows, count);
       Ask(std::min(begin + kAhead, count), std::min(end + kAhead, count));
       for (size_t i = begin; i < end; ++i) Begin(i, i - begin);
@@ -60,23 +60,16 @@ class Table::Updater {
   }
 
  private:
-  using Finder = RowFinder<true>;
-
   EMPORIUM_INLINE void Ask(size_t begin, size_t end) const {
     for (size_t i = begin; i < end; ++i) {
-      PrefetchLines(rows_.weights(i), shape_.weight_bytes());
-      PrefetchLines(rows_.tail(i), shape_.tail_bytes());
+      PrefetchLines(rows_[i].weights, shape_.weight_bytes());
+      PrefetchLines(rows_[i].tail, shape_.tail_bytes());
     }
-  }
-
-  RowRef Row(size_t i) const {
-    // The finder reads the slabs, which are the table's to write.
-    return {const_cast<std::byte*>(rows_.weights(i)), const_cast<std::byte*>(rows_.tail(i))};
   }
 
   // What happens to row i before the optimizer sees it; it is number `at` of its block.
   void Begin(size_t i, size_t at) {
-    const RowRef row = Row(i);
+    const RowRef& row = rows_[i];
     gradients_[at] =
         batch_.gradient_rows.empty() ? &batch_.gradients[i * layout_.dim] : batch_.gradient_rows[i];
     const size_t bytes = shape_.weight_bytes();
@@ -134,7 +127,7 @@ class Table::Updater {
 
   // Writes back what the optimizer did not see in its place.
   void End(size_t i, size_t at) const {
-    const RowRef row = Row(i);
+    const RowRef& row = rows_[i];
     if (!weights_in_place_) {
       Encode(layout_.element, weights_[at], layout_.dim,
              RoundingSeedOf(t_.settings.seed, batch_.keys[i], batch_.step), row.weights);
@@ -148,7 +141,7 @@ class Table::Updater {
   const RowLayout& layout_;
   const bool weights_in_place_;
   const bool state_in_place_;
-  Finder rows_;
+  RowFinder rows_;
   std::array<float*, kRows> weights_;
   std::array<float*, kRows> state_;
   std::array<const float*, kRows> gradients_;

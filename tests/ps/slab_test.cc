@@ -171,6 +171,9 @@ TEST(ArenaTest, BlocksDoNotOverlapAndHolesMerge) {
       const size_t bytes = 1 + random() % (random() % 20 == 0 ? 3'000'000 : 20'000);
       std::byte* const block = arena.Allocate(bytes);
       ASSERT_EQ(reinterpret_cast<uintptr_t>(block) % 64, 0u);
+      const Arena::Line line = arena.LineOf(block);
+      ASSERT_NE(line, Arena::kNoLine);
+      ASSERT_EQ(arena.lines()[line], block);
       const auto [at, inserted] = blocks.emplace(block, bytes);
       ASSERT_TRUE(inserted);
       if (at != blocks.begin()) {

@@ -9,6 +9,20 @@
 
 namespace emporium::models {
 
+namespace {
+
+void FillSinusoids(int64_t width, std::span<float> values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto row = static_cast<double>(static_cast<int64_t>(i) / width);
+    const int64_t column = static_cast<int64_t>(i) % width;
+    const double power = static_cast<double>(column / 2 * 2) / static_cast<double>(width);
+    const double angle = row * std::pow(10000.0, -power);
+    values[i] = static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
+  }
+}
+
+}  // namespace
+
 Start Start::FanIn(int64_t fan_in) {
   return {Kind::kUniform, 1.0f / std::sqrt(static_cast<float>(fan_in))};
 }
@@ -59,6 +73,9 @@ void ParameterList::Initialize(uint64_t seed, std::span<float> values) const {
         break;
       case Start::Kind::kNormal:
         for (float& x : part) x = value * random.Normal();
+        break;
+      case Start::Kind::kSinusoids:
+        FillSinusoids(parameter.shape[1], part);
         break;
     }
   }

@@ -16,12 +16,14 @@ namespace emporium::models {
 
 // How a parameter starts. The random kinds draw from (seed, name, shape).
 struct Start {
-  enum class Kind : uint8_t { kConstant, kUniform, kNormal };
+  enum class Kind : uint8_t { kConstant, kUniform, kNormal, kSinusoids };
   Kind kind = Kind::kConstant;
   float value = 0;  // the constant, the bound of U(-value, value), the standard deviation
 
   static Start Constant(float value) { return {Kind::kConstant, value}; }
   static Start Normal(float stddev) { return {Kind::kNormal, stddev}; }
+  // Row i of a matrix [n, d]: sin(i f_k) at 2k and cos(i f_k) at 2k + 1, f_k = 10000^(-2k/d).
+  static Start Sinusoids() { return {Kind::kSinusoids, 0}; }
   // As torch.nn.Linear starts its weight and bias: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
   static Start FanIn(int64_t fan_in);
 };

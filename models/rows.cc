@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "proto/check.h"
@@ -223,6 +224,20 @@ at::Tensor TakeRows(Pass& pass, const at::Tensor& source, std::span<const int32_
   part.source = source;
   part.lists = ListsOf(index);
   return AssembleRows(pass, static_cast<int64_t>(index.size()), source.size(1), {part});
+}
+
+at::Tensor PoolRows(Pass& pass, const at::Tensor& source, std::span<const int32_t> offset,
+                    PoolKind pool) {
+  std::vector<int32_t> every(static_cast<size_t>(source.size(0)));
+  std::iota(every.begin(), every.end(), 0);
+  RowPart part;
+  part.source = source;
+  part.lists.index = pass.Keep(std::move(every)).data();
+  part.lists.begin = offset.data();
+  part.lists.end = offset.data() + 1;
+  part.lists.pool = pool;
+  part.lists.count = static_cast<int32_t>(offset.size()) - 1;
+  return AssembleRows(pass, part.lists.count, source.size(1), {part});
 }
 
 at::Tensor AgePoolRows(Pass& pass, const at::Tensor& items, const at::Tensor& by_age,

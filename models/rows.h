@@ -49,6 +49,10 @@ at::Tensor AssembleRows(Pass& pass, int64_t rows, int64_t width, std::vector<Row
 // Rows of `source` [n, dim]: [index.size(), dim].
 at::Tensor TakeRows(Pass& pass, const at::Tensor& source, std::span<const int32_t> index);
 
+// Row i is rows offset[i] to before offset[i + 1] of `source`, pooled; zeros where there are none.
+at::Tensor PoolRows(Pass& pass, const at::Tensor& source, std::span<const int32_t> offset,
+                    PoolKind pool);
+
 // See kernels.h. `items` [n, dim]; `events` and `offset` must live as long as the graph.
 at::Tensor AgePoolRows(Pass& pass, const at::Tensor& items, const at::Tensor& by_age,
                        const at::Tensor& by_count, std::vector<PoolEvent> events,

@@ -23,6 +23,8 @@ class Linear {
   at::Tensor Forward(const Pass& pass, const at::Tensor& x) const;
   // Only the outputs [first, first + count).
   at::Tensor ForwardPart(const Pass& pass, const at::Tensor& x, int64_t first, int64_t count) const;
+  const at::Tensor& weight(const Pass& pass) const { return pass.dense(weight_); }
+  const at::Tensor& bias(const Pass& pass) const { return pass.dense(bias_); }
 
  private:
   ParameterId weight_;

@@ -76,13 +76,19 @@ Mlp::Mlp(ParameterList& list, const std::string& name, int64_t in, const spec::M
 }
 
 at::Tensor Mlp::Forward(Pass& pass, const at::Tensor& x) const {
-  at::Tensor h = x;
-  for (const Hidden& layer : hidden_) {
-    h = layer.linear.Forward(pass, h);
+  if (hidden_.empty()) return out_ ? out_->Forward(pass, x) : x;
+  return ForwardFromFirst(pass, first().Forward(pass, x));
+}
+
+at::Tensor Mlp::ForwardFromFirst(Pass& pass, const at::Tensor& y) const {
+  at::Tensor h = y;
+  for (size_t i = 0; i < hidden_.size(); ++i) {
+    const Hidden& layer = hidden_[i];
+    if (i > 0) h = layer.linear.Forward(pass, h);
     if (layer.norm.exists()) h = layer.norm.Forward(pass, h);
     h = pass.Dropout(layer.activation.Forward(pass, h), dropout_);
   }
-  return out_ ? out_->Forward(pass, h) : h;
+  return out_ && !hidden_.empty() ? out_->Forward(pass, h) : h;
 }
 
 void CheckMlp(const spec::Mlp& options, const std::string& field, Complaints& complaints) {

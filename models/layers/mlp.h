@@ -41,6 +41,10 @@ class Mlp {
   // Columns of the result.
   int64_t width() const { return width_; }
   at::Tensor Forward(Pass& pass, const at::Tensor& x) const;
+  // For who computes the first linear layer in another way: the layer, and the rest of the way from
+  // its result (which may be overwritten).
+  const Linear& first() const { return hidden_.empty() ? *out_ : hidden_[0].linear; }
+  at::Tensor ForwardFromFirst(Pass& pass, const at::Tensor& y) const;
 
  private:
   struct Hidden {

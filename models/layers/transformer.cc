@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <limits>
@@ -38,10 +39,10 @@ Encoder::Encoder(ParameterList& list, const std::string& name, const EncoderShap
     Layer layer;
     layer.attention_in = Linear(list, prefix + ".attention.in", w, 3 * w);
     layer.attention_out = Linear(list, prefix + ".attention.out", w, w);
-    layer.norm1 = LayerNorm(list, prefix + ".norm1", w);
+    if (shape.norm) layer.norm1 = LayerNorm(list, prefix + ".norm1", w);
     layer.feed_forward_in = Linear(list, prefix + ".feed_forward.in", w, shape.feed_forward);
     layer.feed_forward_out = Linear(list, prefix + ".feed_forward.out", shape.feed_forward, w);
-    layer.norm2 = LayerNorm(list, prefix + ".norm2", w);
+    if (shape.norm) layer.norm2 = LayerNorm(list, prefix + ".norm2", w);
     layers_.push_back(layer);
   }
 }
@@ -74,21 +75,38 @@ at::Tensor Encoder::Attend(Pass& pass, const Layer& layer, const at::Tensor& x,
 at::Tensor Encoder::Rest(Pass& pass, const Layer& layer, const at::Tensor& residual,
                          const at::Tensor& attended) const {
   const float rate = shape_.dropout;
-  const at::Tensor x = layer.norm1.Forward(pass, residual.add(pass.Dropout(attended, rate)));
-  const at::Tensor inner = pass.Dropout(at::gelu(layer.feed_forward_in.Forward(pass, x)), rate);
+  const auto normal = [&](const LayerNorm& norm, const at::Tensor& x) {
+    return shape_.norm ? norm.Forward(pass, x) : x;
+  };
+  const at::Tensor x = normal(layer.norm1, residual.add(pass.Dropout(attended, rate)));
+  const at::Tensor in = layer.feed_forward_in.Forward(pass, x);
+  const at::Tensor bent = shape_.leaky ? at::leaky_relu(in, 0.01) : at::gelu(in);
+  const at::Tensor inner = pass.Dropout(bent, rate);
   const at::Tensor outer = pass.Dropout(layer.feed_forward_out.Forward(pass, inner), rate);
-  return layer.norm2.Forward(pass, x.add(outer));
+  return normal(layer.norm2, x.add(outer));
+}
+
+at::Tensor Encoder::Through(Pass& pass, size_t layers, const at::Tensor& x, const at::Tensor& mask,
+                            int64_t samples, int64_t length) const {
+  at::Tensor state = x;
+  for (size_t i = 0; i < layers; ++i) {
+    state = Rest(pass, layers_[i], state,
+                 Attend(pass, layers_[i], state, mask, samples, length, length));
+  }
+  return state;
+}
+
+at::Tensor Encoder::ForwardAll(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
+                               int64_t length) const {
+  const at::Tensor mask = PaddingMask(pass, lengths, length);
+  return Through(pass, layers_.size(), x, mask, static_cast<int64_t>(lengths.size()), length);
 }
 
 at::Tensor Encoder::Forward(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
                             int64_t length) const {
   const auto samples = static_cast<int64_t>(lengths.size());
   const at::Tensor mask = PaddingMask(pass, lengths, length);
-  at::Tensor state = x;
-  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
-    state = Rest(pass, layers_[i], state,
-                 Attend(pass, layers_[i], state, mask, samples, length, length));
-  }
+  const at::Tensor state = Through(pass, layers_.size() - 1, x, mask, samples, length);
   const at::Tensor first = state.view({samples, length, shape_.width}).select(1, 0);
   return Rest(pass, layers_.back(), first,
               Attend(pass, layers_.back(), state, mask, samples, length, 1));

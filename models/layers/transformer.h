@@ -1,9 +1,9 @@
-// Post-norm transformer encoder of which only the first position (CLS) is read, as
+// Post-norm transformer encoder, read at its first position (CLS) or at all, as
 // torch.nn.TransformerEncoderLayer(norm_first=False, activation="gelu") stacked, except that
 // dropout falls on the outputs of attention and feed-forward, not on the attention weights.
 //
-// The last layer computes its queries, feed-forward and norms for the first position alone: the
-// same function, a third less work.
+// Where only the first position is read, the last layer computes its queries, feed-forward and
+// norms for it alone: the same function, a third less work.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,6 +23,8 @@ struct EncoderShape {
   int64_t width = 0;
   int64_t feed_forward = 0;
   float dropout = 0;
+  bool norm = true;    // without: no layer norms
+  bool leaky = false;  // LeakyReLU in place of GELU
 };
 
 class Encoder {
@@ -34,6 +36,9 @@ class Encoder {
   // the others are never attended to. Result [samples, width].
   at::Tensor Forward(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
                      int64_t length) const;
+  // The same at every position, [samples * length, width]; at padding it means nothing.
+  at::Tensor ForwardAll(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
+                        int64_t length) const;
 
  private:
   struct Layer {
@@ -48,6 +53,9 @@ class Encoder {
   // Attention of `queries` positions of every sample over all of them: [samples * queries, width].
   at::Tensor Attend(Pass& pass, const Layer& layer, const at::Tensor& x, const at::Tensor& mask,
                     int64_t samples, int64_t length, int64_t queries) const;
+  // All positions through the first so many layers.
+  at::Tensor Through(Pass& pass, size_t layers, const at::Tensor& x, const at::Tensor& mask,
+                     int64_t samples, int64_t length) const;
   at::Tensor Rest(Pass& pass, const Layer& layer, const at::Tensor& residual,
                   const at::Tensor& attended) const;
 

@@ -27,6 +27,12 @@ constexpr ModelEntry kModels[] = {
      "task, two or more", MakePle},
     {spec::Model::kEsmm, "[PAPER]", "conversion over all impressions: a tower each, products",
      "task, two or more, all but the first entire_space", MakeEsmm},
+    {spec::Model::kDin, "[CODE]", "target attention over the user's earlier events",
+     "pairs of a target and its history", MakeDin},
+    {spec::Model::kBst, "[CODE]", "transformer over earlier events and target",
+     "pairs of a target and its history", MakeBst},
+    {spec::Model::kBstDin, "[OURS]", "transformer over earlier events, target attention over it",
+     "pairs of a target and its history", MakeBstDin},
 };
 
 }  // namespace

@@ -39,5 +39,8 @@ Result<std::unique_ptr<Model>> MakeSharedBottom(const spec::Job& job, Device& de
 Result<std::unique_ptr<Model>> MakeMmoe(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakePle(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeEsmm(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeDin(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeBst(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeBstDin(const spec::Job& job, Device& device);
 
 }  // namespace emporium::models

@@ -54,6 +54,12 @@ inline std::string At(const std::string& field, int index) {
 void CheckName(const std::string& name, const std::string& path, std::vector<std::string>* taken,
                Checker* check);
 
+// The feature that an option names, or null after a complaint.
+const spec::Feature* Referred(const std::string& name, const std::string& field, Checker* check);
+// Complains unless the feature's table has `dim` (0: any), as `of` has.
+void ExpectDim(const spec::Feature& feature, uint32_t dim, const std::string& of,
+               const std::string& field, Checker* check);
+
 void CheckTables(Checker* check);
 // Popularity, admission, expiry and slots of one table.
 void CheckRetention(const spec::Table& table, const std::string& path, Checker* check);
@@ -63,6 +69,10 @@ void CheckData(Checker* check);
 void CheckFeatures(Checker* check);
 void CheckTasks(Checker* check);
 void CheckModel(Checker* check);
+// A model that scores samples one by one.
+void CheckPointwiseModel(Checker* check);
+// What implicit feedback needs: whose past an event has, and which items there are.
+void ExpectUserItemTime(const std::string& field, const std::string& why, Checker* check);
 void CheckStages(Checker* check);
 void CheckRunning(Checker* check);
 

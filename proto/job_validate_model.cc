@@ -6,30 +6,11 @@
 #include <string>
 
 #include "proto/job_validate.h"
-#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {
 
 constexpr double kHuge = std::numeric_limits<float>::max();
-
-std::vector<std::string> FeatureNames(const spec::Job& job) {
-  std::vector<std::string> names;
-  for (const spec::Feature& feature : job.feature()) {
-    names.push_back(feature.name());
-  }
-  return names;
-}
-
-// The feature that an option names, or null after a complaint.
-const spec::Feature* Referred(const std::string& name, const std::string& field, Checker* check) {
-  const spec::Feature* feature = check->FindFeature(name);
-  if (feature == nullptr) {
-    check->Add(field, "there is no feature \"" + name + "\"",
-               Checker::Suggest(name, FeatureNames(check->job()), "declare the feature"));
-  }
-  return feature;
-}
 
 void ExpectSource(const spec::Feature& feature, spec::FeatureSource source,
                   const std::string& field, Checker* check) {
@@ -44,17 +25,6 @@ void ExpectText(const spec::Feature& feature, const std::string& field, Checker*
   check->Expect(column == nullptr || column->type() == spec::TEXT, field,
                 "feature \"" + feature.name() + "\" is not over a TEXT column",
                 "declare its column with type TEXT");
-}
-
-void ExpectDim(const spec::Feature& feature, uint32_t dim, const std::string& of,
-               const std::string& field, Checker* check) {
-  const spec::Table* table = check->FindTable(feature.table());
-  if (table != nullptr && dim != 0 && table->dim() != dim) {
-    check->Add(field,
-               "table \"" + table->name() + "\" has dim " + std::to_string(table->dim()) + ", " +
-                   of + " has " + std::to_string(dim),
-               "give both tables the same dim");
-  }
 }
 
 template <class Edges>
@@ -222,51 +192,29 @@ void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
   }
 }
 
-// What every model that scores samples one by one needs: features that exist, and a linear table of
-// width 1. Returns the features that enter.
-std::vector<const spec::Feature*> CheckInputs(Checker* check) {
-  const spec::Job& job = check->job();
-  const std::string path = "model." + ModelName(job);
-  std::vector<const spec::Feature*> used;
-  const std::vector<std::string> names = InputFeatures(job);
-  for (size_t i = 0; i < names.size(); ++i) {
-    const std::string field = At(path + ".feature", static_cast<int>(i));
-    const spec::Feature* feature = Referred(names[i], field, check);
-    if (feature == nullptr) continue;
-    ExpectSource(*feature, spec::ROW, field, check);
-    used.push_back(feature);
-  }
-  check->Expect(!names.empty(), path, "no feature enters the model", "declare ROW features");
-  if (const std::string name = LinearTable(job); !name.empty()) {
-    const spec::Table* linear = check->FindTable(name);
-    check->Expect(linear != nullptr && linear->dim() == 1, path + ".linear_table",
-                  "\"" + name + "\" is not a table with dim 1",
-                  "declare a table with this name and dim: 1");
-  }
-  return used;
-}
-
-void CheckDeepFm(const spec::DeepFm& deepfm, const std::vector<const spec::Feature*>& used,
-                 Checker* check) {
-  const std::string path = "model.deepfm";
-  uint32_t dim = 0;
-  for (const spec::Feature* feature : used) {
-    const spec::Table* table = check->FindTable(feature->table());
-    if (table != nullptr) {
-      ExpectDim(*feature, dim, "an earlier feature's table", path, check);
-      dim = table->dim();
-    }
-  }
-  check->Expect(deepfm.has_linear_table() || deepfm.fm() || deepfm.hidden_size() > 0 ||
-                    deepfm.mlp().hidden_size() > 0,
-                path, "linear, fm and MLP parts are all off", "switch one on");
-  for (int i = 0; i < deepfm.hidden_size(); ++i) {
-    check->ExpectRange(deepfm.hidden(i), 1, 65536, At(path + ".hidden", i));
-  }
-  check->ExpectProbability(deepfm.dropout(), path + ".dropout");
-}
-
 }  // namespace
+
+const spec::Feature* Referred(const std::string& name, const std::string& field, Checker* check) {
+  const spec::Feature* feature = check->FindFeature(name);
+  if (feature == nullptr) {
+    std::vector<std::string> names;
+    for (const spec::Feature& known : check->job().feature()) names.push_back(known.name());
+    check->Add(field, "there is no feature \"" + name + "\"",
+               Checker::Suggest(name, names, "declare the feature"));
+  }
+  return feature;
+}
+
+void ExpectDim(const spec::Feature& feature, uint32_t dim, const std::string& of,
+               const std::string& field, Checker* check) {
+  const spec::Table* table = check->FindTable(feature.table());
+  if (table != nullptr && dim != 0 && table->dim() != dim) {
+    check->Add(field,
+               "table \"" + table->name() + "\" has dim " + std::to_string(table->dim()) + ", " +
+                   of + " has " + std::to_string(dim),
+               "give both tables the same dim");
+  }
+}
 
 void CheckModel(Checker* check) {
   const spec::Model& model = check->job().model();
@@ -276,8 +224,7 @@ void CheckModel(Checker* check) {
   } else if (model.has_two_tower()) {
     CheckTwoTower(model.two_tower(), check);
   } else {
-    const std::vector<const spec::Feature*> used = CheckInputs(check);
-    if (model.has_deepfm()) CheckDeepFm(model.deepfm(), used, check);
+    CheckPointwiseModel(check);
   }
 }
 

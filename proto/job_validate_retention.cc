@@ -191,16 +191,17 @@ void CheckSlotInput(const spec::Feature& feature, const spec::SlotInput& input,
 void CheckSlotInputs(const spec::Feature& feature, const spec::Column& column,
                      const std::string& path, Checker* check) {
   const spec::Job& job = check->job();
-  const bool of_rows =
-      !ModelName(job).empty() && !IsRetrieval(job) && feature.source() == spec::ROW;
+  const bool pointwise = !ModelName(job).empty() && !IsRetrieval(job);
+  const bool of_rows = pointwise && feature.source() == spec::ROW;
+  const bool sighted = pointwise && feature.source() != spec::HISTORY;
   for (int i = 0; i < feature.slot_input_size(); ++i) {
     CheckSlotInput(feature, feature.slot_input(i), At(path + ".slot_input", i), check);
   }
   check->Expect(feature.slot_input_size() == 0 || (of_rows && column.type() != spec::TEXT),
                 path + ".slot_input",
                 "is for ROW features of one key of a model that scores samples", "remove it");
-  check->Expect(feature.sighting() || of_rows, path + ".sighting",
-                "is for ROW features of a model that scores samples", "remove it");
+  check->Expect(feature.sighting() || sighted, path + ".sighting",
+                "is for ROW and ITEM features of a model that scores samples", "remove it");
 }
 
 void CheckRetention(const spec::Table& table, const std::string& path, Checker* check) {

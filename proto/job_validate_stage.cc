@@ -13,6 +13,7 @@ namespace {
 constexpr double kHuge = std::numeric_limits<float>::max();
 constexpr uint32_t kMaxMicroBatchSize = 1u << 20;
 constexpr uint32_t kMaxSampledNegatives = 1u << 20;
+constexpr uint32_t kMaxRankedNegatives = 10'000;
 
 template <class List>
 void CheckNegatives(const List& negatives, const std::string& path, Checker* check) {
@@ -58,6 +59,30 @@ void CheckPopularityHook(const spec::SampledSoftmax& loss, const std::string& pa
   }
 }
 
+void CheckPointwise(const spec::PointwiseLoss& loss, const std::string& path, Checker* check) {
+  const spec::Job& job = check->job();
+  const bool labels = job.data().has_label_column() || job.task_size() > 0;
+  check->Expect(labels || loss.negatives_size() > 0, path, "there is no label to learn",
+                "set data.label_column, name tasks, or sample negatives");
+  check->Expect(loss.weights() == spec::PointwiseLoss::FIXED || job.task_size() > 1,
+                path + ".weights", "there is one task", "leave FIXED, or add tasks");
+  check->Expect(loss.temperature() > 0 && loss.temperature() < kHuge, path + ".temperature",
+                "is not a number above 0", "give 2");
+  check->Expect(!loss.has_positive_from() || job.task_size() == 0, path + ".positive_from",
+                "the job names tasks", "give it to a task");
+  if (loss.negatives_size() == 0) return;
+  const std::string field = path + ".negatives";
+  check->Expect(!labels, field, "events have labels, so they are not all positives",
+                "remove the negatives, or data.label_column and tasks");
+  ExpectUserItemTime(field, "negatives are items that a user had in no earlier event", check);
+  CheckNegatives(loss.negatives(), path, check);
+  for (int i = 0; i < loss.negatives_size(); ++i) {
+    check->Expect(!loss.negatives(i).has_in_batch() && !loss.negatives(i).has_all(), At(field, i),
+                  "a sample that is scored by itself takes drawn items only",
+                  "use uniform {} or unigram {}");
+  }
+}
+
 void CheckLoss(const spec::Train& train, const std::string& path, Checker* check) {
   const spec::Job& job = check->job();
   const std::string model = ModelName(job);
@@ -92,15 +117,7 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
     case spec::Train::kPointwise:
       check->Expect(!retrieval, path + ".pointwise", "a " + model + " model has no pointwise loss",
                     "use sampled_softmax {} or ranking {}");
-      check->Expect(job.data().has_label_column() || job.task_size() > 0, path + ".pointwise",
-                    "there is no label to learn", "set data.label_column, or name tasks");
-      check->Expect(
-          train.pointwise().weights() == spec::PointwiseLoss::FIXED || job.task_size() > 1,
-          path + ".pointwise.weights", "there is one task", "leave FIXED, or add tasks");
-      check->Expect(train.pointwise().temperature() > 0 && train.pointwise().temperature() < kHuge,
-                    path + ".pointwise.temperature", "is not a number above 0", "give 2");
-      check->Expect(!train.pointwise().has_positive_from() || job.task_size() == 0,
-                    path + ".pointwise.positive_from", "the job names tasks", "give it to a task");
+      CheckPointwise(train.pointwise(), path + ".pointwise", check);
       return;
     case spec::Train::LOSS_NOT_SET:
       check->Missing(path, "name a loss: sampled_softmax {}, ranking {} or pointwise {}");
@@ -108,9 +125,17 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
   }
 }
 
-// "auc", or "auc[task=click]" of a job with such a task.
+// "auc", "auc[task=click]" of a job with such a task, or "sampled99_hr@10" of a model that ranks
+// sampled items.
 bool IsMetric(const std::string& full, const spec::Job& job) {
   std::string name = full;
+  const SampledMetric sampled = SampledMetricOf(full);
+  if (sampled.negatives > 0) {
+    const bool ranks = sampled.name == "mrr" || sampled.name.starts_with("hr@") ||
+                       sampled.name.starts_with("ndcg@");
+    return ranks && sampled.negatives <= kMaxRankedNegatives && !IsRetrieval(job) &&
+           IsMetric(sampled.name, job);
+  }
   for (const spec::Task& task : job.task()) {
     for (const char* end : {"]", ",joint]"}) {
       const std::string of_task = "[task=" + task.name() + end;
@@ -151,7 +176,10 @@ void CheckSchedule(const spec::Train& train, const std::string& path, Checker* c
         IsMetric(train.early_stop().metric(), check->job()), field + ".metric",
         "\"" + train.early_stop().metric() + "\" is not a metric",
         "use hr@K, ndcg@K, recall@K, mrr, auc, gauc, s_gauc, logloss or rmse, of a task as "
-        "\"auc[task=NAME]\"");
+        "\"auc[task=NAME]\", among sampled items as \"sampled99_ndcg@10\"");
+    if (SampledMetricOf(train.early_stop().metric()).negatives > 0) {
+      ExpectUserItemTime(field + ".metric", "it samples items that a user had in no event", check);
+    }
   }
   check->ExpectRange(train.early_stop().patience(), 1, 1e6, field + ".patience");
 }
@@ -189,6 +217,14 @@ void CheckEvaluate(const spec::Evaluate& evaluate, const std::string& path, Chec
   for (int i = 0; i < evaluate.floor_days_size(); ++i) {
     check->ExpectRange(evaluate.floor_days(i), 0, kHuge, At(path + ".floor_days", i));
   }
+  if (evaluate.sampled_negatives() == 0) return;
+  const std::string field = path + ".sampled_negatives";
+  check->ExpectRange(evaluate.sampled_negatives(), 0, kMaxRankedNegatives, field);
+  check->Expect(!IsRetrieval(check->job()), field, "a two_tower model ranks all items",
+                "remove it");
+  check->Expect(check->job().task_size() == 0, field, "with several tasks there is no one score",
+                "remove it, or the tasks");
+  ExpectUserItemTime(field, "it draws items that a user had in no event", check);
 }
 
 void CheckExport(const spec::Export& exported, const std::string& path, Checker* check) {

@@ -3,6 +3,11 @@
 
 #include <google/protobuf/message.h>
 
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+#include <system_error>
+
 namespace emporium {
 namespace {
 
@@ -33,7 +38,36 @@ std::string ModelName(const spec::Job& job) {
 
 bool IsRetrieval(const spec::Job& job) { return job.model().has_two_tower(); }
 
-std::vector<std::string> InputFeatures(const spec::Job& job) {
+bool IsImplicit(const spec::Job& job) {
+  return !ModelName(job).empty() && !IsRetrieval(job) && !job.data().has_label_column() &&
+         job.task_size() == 0;
+}
+
+SampledMetric SampledMetricOf(const std::string& metric) {
+  constexpr std::string_view kPrefix = "sampled";
+  SampledMetric sampled;
+  if (!metric.starts_with(kPrefix)) return sampled;
+  const char* const end = metric.data() + metric.size();
+  const auto [rest, error] =
+      std::from_chars(metric.data() + kPrefix.size(), end, sampled.negatives);
+  if (error != std::errc() || rest == end || *rest != '_') return {};
+  sampled.name = std::string(rest + 1, end);
+  return sampled;
+}
+
+std::vector<spec::TargetHistory> SequencePairs(const spec::Job& job) {
+  std::vector<spec::TargetHistory> pairs;
+  const Message* options = nullptr;
+  if (const FieldDescriptor* listed = OptionOf(job.model(), "pair", &options)) {
+    for (int i = 0; i < options->GetReflection()->FieldSize(*options, listed); ++i) {
+      pairs.emplace_back().CopyFrom(
+          options->GetReflection()->GetRepeatedMessage(*options, listed, i));
+    }
+  }
+  return pairs;
+}
+
+std::vector<std::string> PlainFeatures(const spec::Job& job) {
   std::vector<std::string> names;
   const Message* options = nullptr;
   if (const FieldDescriptor* listed = OptionOf(job.model(), "feature", &options)) {
@@ -42,9 +76,21 @@ std::vector<std::string> InputFeatures(const spec::Job& job) {
     }
   }
   if (!names.empty()) return names;
+  const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
   for (const spec::Feature& feature : job.feature()) {
-    if (feature.source() == spec::ROW) names.push_back(feature.name());
+    const bool paired = std::any_of(pairs.begin(), pairs.end(), [&feature](const auto& pair) {
+      return pair.target() == feature.name() || pair.history() == feature.name();
+    });
+    if (!paired) names.push_back(feature.name());
   }
+  return names;
+}
+
+std::vector<std::string> InputFeatures(const spec::Job& job) {
+  std::vector<std::string> names = PlainFeatures(job);
+  const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
+  for (const spec::TargetHistory& pair : pairs) names.push_back(pair.target());
+  for (const spec::TargetHistory& pair : pairs) names.push_back(pair.history());
   return names;
 }
 

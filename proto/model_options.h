@@ -2,6 +2,7 @@
 // functions; safe from any thread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,25 @@ std::string ModelName(const spec::Job& job);
 // The model ranks items by vectors of users and items; otherwise it scores samples one by one.
 bool IsRetrieval(const spec::Job& job);
 
-// Of a pointwise model: the names of the features that enter it, in the order of a batch's fields:
-// its option `feature` or, when that is empty, the job's ROW features.
+// It scores samples one by one and the data has no labels: every event is a positive.
+bool IsImplicit(const spec::Job& job);
+
+// What a metric's name says of a ranking among sampled items: "sampled99_hr@10" is {99, "hr@10"}.
+// Of another metric negatives is 0.
+struct SampledMetric {
+  uint32_t negatives = 0;
+  std::string name;
+};
+SampledMetric SampledMetricOf(const std::string& metric);
+
+// Of a pointwise model, its option `pair`: targets with the histories of the same kind. Empty: it
+// reads no sequences.
+std::vector<spec::TargetHistory> SequencePairs(const spec::Job& job);
+// Of a pointwise model: the names of the features that enter beside the pairs: its option `feature`
+// or, when that is empty, all features that no pair names.
+std::vector<std::string> PlainFeatures(const spec::Job& job);
+// The names of all features that enter, in the order of a batch's fields: plain ones, the targets,
+// the histories.
 std::vector<std::string> InputFeatures(const spec::Job& job);
 // Its option `linear_table`; empty when it has none.
 std::string LinearTable(const spec::Job& job);

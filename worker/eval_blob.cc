@@ -10,7 +10,7 @@ namespace emporium::worker {
 namespace {
 
 constexpr uint32_t kMagic = 0x31564d45;  // "EMV1"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr uint32_t kRanking = 1;
 constexpr uint32_t kPointwise = 2;
 
@@ -79,6 +79,8 @@ std::string Encode(const PointwiseChunk& chunk) {
   }
   out.Put(static_cast<uint32_t>(chunk.popularity_bucket.size()));
   out.PutAll(std::span<const uint8_t>(chunk.popularity_bucket));
+  out.Put(static_cast<uint32_t>(chunk.rank.size()));
+  out.PutAll(std::span<const uint32_t>(chunk.rank));
   out.Put(static_cast<uint32_t>(chunk.columns.size()));
   for (const PointwiseChunk::Column& column : chunk.columns) {
     out.Put(static_cast<uint32_t>(column.values.size()));
@@ -128,6 +130,12 @@ Result<PointwiseChunk> DecodePointwise(std::string_view bytes) {
   chunk.popularity_bucket = in.GetAll<uint8_t>(buckets);
   for (const uint8_t bucket : chunk.popularity_bucket) {
     if (bucket > 2) return Bad("a popularity bucket beyond the last");
+  }
+  const auto ranks = in.Get<uint32_t>();
+  if (ranks != 0 && ranks != rows) return Bad("ranks of other rows");
+  chunk.rank = in.GetAll<uint32_t>(ranks);
+  for (const uint32_t rank : chunk.rank) {
+    if (rank > INT32_MAX) return Bad("a rank beyond all items");
   }
   const auto columns = in.Get<uint32_t>();
   for (uint32_t c = 0; c < columns && in.ok(); ++c) {

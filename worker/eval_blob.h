@@ -7,6 +7,7 @@
 //   pointwise := rows u32 | tasks u32 | logit f32 x tasks x rows | label f32 x tasks x rows
 //              | groupings u32 | (group u64 x rows) x groupings
 //              | buckets u32 (rows or 0) | bucket u8 x buckets
+//              | ranks u32 (rows or 0) | rank u32 x ranks
 //              | columns u32 | column x columns                                        (kind 2)
 //   column    := values u32 | text x values | value u32 x rows     (an index below `values`)
 //   text      := bytes u32 | byte x bytes
@@ -46,6 +47,7 @@ struct PointwiseChunk {
   std::vector<float> labels;
   std::vector<std::vector<uint64_t>> group;  // by grouped metric
   std::vector<uint8_t> popularity_bucket;    // 0, 1 or 2 each, or empty
+  std::vector<uint32_t> rank;                // among sampled items, from 1; 0: not ranked; or empty
   std::vector<Column> columns;
 };
 

@@ -10,6 +10,7 @@
 #include "models/metrics.h"
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "proto/model_options.h"
 #include "worker/counter_cursor.h"
 #include "worker/pointwise_eval.h"
 #include "worker/task_labels.h"
@@ -58,6 +59,23 @@ Status CheckSliceCount(const EvalSettings& settings, size_t column, size_t value
   return InvalidArgument("evaluate.slice_column \"" + settings.slice_columns[column] +
                          "\" has more than " + std::to_string(limits::kMaxSliceValues) +
                          " values; slice by a column with fewer");
+}
+
+// Ranks the evaluated events among the items that were sampled for them, whose samples then go.
+void RankSampled(const EvalBatch& batch, PointwiseChunk* chunk) {
+  const size_t rows = batch.item.size();
+  for (size_t i = 0; i < rows; ++i) {
+    const auto begin = static_cast<size_t>(batch.ranked_offset[i]);
+    const auto count = static_cast<size_t>(batch.ranked_offset[i + 1]) - begin;
+    chunk->rank.push_back(count == 0
+                              ? 0
+                              : RankAmong(chunk->logits[i], batch.item[i],
+                                          std::span(chunk->logits).subspan(rows + begin, count),
+                                          std::span(batch.ranked_item).subspan(begin, count)));
+  }
+  chunk->logits.resize(rows);
+  chunk->labels.resize(rows);
+  chunk->rows = static_cast<uint32_t>(rows);
 }
 
 // The popularity part of the scores of users with times of their own. The counters only move
@@ -109,6 +127,7 @@ Result<EvalSettings> EvalSettingsOf(const spec::Job& job, StageId stage, bool va
     const uint32_t k = CutoffOf(spec.train().early_stop().metric());
     if (k != 0 && k != 10) settings.cutoffs.push_back(k);
     settings.cutoffs.push_back(10);
+    settings.sampled_negatives = SampledMetricOf(spec.train().early_stop().metric()).negatives;
   } else if (!validation && spec.has_evaluate()) {
     const spec::Evaluate& evaluate = spec.evaluate();
     settings.split =
@@ -116,6 +135,7 @@ Result<EvalSettings> EvalSettingsOf(const spec::Job& job, StageId stage, bool va
     settings.cutoffs.assign(evaluate.k().begin(), evaluate.k().end());
     settings.slice_columns.assign(evaluate.slice_column().begin(), evaluate.slice_column().end());
     settings.floors = evaluate.floors();
+    settings.sampled_negatives = evaluate.sampled_negatives();
     settings.floor_days.assign(evaluate.floor_days().begin(), evaluate.floor_days().end());
     if (settings.cutoffs.empty()) settings.cutoffs.push_back(10);
     if (settings.floor_days.empty()) settings.floor_days.push_back(0);
@@ -242,6 +262,7 @@ Result<std::string> Evaluator::PointwiseResult(const EvalSettings& settings, con
   chunk.labels = batch.planned.batch.label;
   chunk.rows = static_cast<uint32_t>(batch.planned.batch.samples);
   EMPORIUM_CHECK(chunk.labels.size() == chunk.logits.size(), "every evaluated row has its labels");
+  if (settings.sampled_negatives > 0) RankSampled(batch, &chunk);
   chunk.group = batch.group;
   chunk.popularity_bucket = batch.popularity_bucket;
   for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
@@ -304,8 +325,9 @@ Result<std::vector<control::Metric>> Evaluator::Combine(StageId stage, bool vali
   EMPORIUM_ASSIGN_OR_RETURN(const EvalSettings settings, EvalSettingsOf(job_, stage, validation));
   const int64_t count = source_.EvalChunks(stage, settings.split);
   if (scorer_.width() > 0) return CombineRanking(settings, count, chunks);
-  const PointwiseMetrics wanted = {scorer_.tasks(), GroupedMetrics(job_.data()),
-                                   settings.slice_columns};
+  const PointwiseMetrics wanted = {
+      scorer_.tasks(),   GroupedMetrics(job_.data()), settings.slice_columns,
+      !IsImplicit(job_), settings.sampled_negatives,  settings.cutoffs};
   return CombinePointwise(wanted, count, chunks);
 }
 

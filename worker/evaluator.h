@@ -41,6 +41,7 @@ struct EvalSettings {
   std::vector<std::string> slice_columns;
   bool floors = false;
   std::vector<double> floor_days;
+  uint32_t sampled_negatives = 0;  // of a pointwise model
 };
 
 // InvalidArgument when the stage has no such evaluation. A validation reports cut-off 10 and the

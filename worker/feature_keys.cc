@@ -73,10 +73,10 @@ Result<FeatureKeys> FeatureKeys::Create(const Dataset& dataset, const spec::Job&
 
 // Counts the distinct rows (items) of each word.
 void FeatureKeys::CreateWords(const spec::Feature& feature) {
-  dropped_.assign(key_of_code_.size(), false);
   if (feature.min_count() <= 1) {
     return;
   }
+  dropped_.assign(key_of_code_.size(), false);
   std::vector<uint32_t> rows(key_of_code_.size(), 0);
   std::vector<size_t> last(key_of_code_.size(), 0);  // row + 1 that counted the word last
   for (size_t row = 0; row + 1 < view_.text_offset.size(); ++row) {
@@ -117,14 +117,23 @@ void FeatureKeys::Keys(std::span<const int64_t> rows, std::vector<uint64_t>* key
 }
 
 void FeatureKeys::Words(int64_t row, std::vector<uint64_t>* keys) const {
-  const auto r = static_cast<size_t>(row);
-  uint32_t taken = 0;
-  for (int64_t w = view_.text_offset[r]; w < view_.text_offset[r + 1] && taken < max_length_; ++w) {
-    const auto word = static_cast<size_t>(view_.words[static_cast<size_t>(w)]);
-    if (!dropped_[word]) {
-      keys->push_back(key_of_code_[word]);
-      ++taken;
-    }
+  ForEachWord(row, [&](size_t word) { keys->push_back(key_of_code_[word]); });
+}
+
+void FeatureKeys::Words(std::span<const int64_t> rows, std::vector<uint64_t>* keys,
+                        std::vector<int32_t>* offset) const {
+  std::vector<size_t> words;
+  offset->assign(1, 0);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int64_t next = rows[std::min(i + kAhead, rows.size() - 1)];
+    __builtin_prefetch(&view_.text_offset[static_cast<size_t>(next)]);
+    ForEachWord(rows[i], [&words](size_t word) { words.push_back(word); });
+    offset->push_back(static_cast<int32_t>(words.size()));
+  }
+  keys->resize(words.size());
+  for (size_t i = 0; i < words.size(); ++i) {
+    __builtin_prefetch(&key_of_code_[words[std::min(i + kAhead, words.size() - 1)]]);
+    (*keys)[i] = key_of_code_[words[i]];
   }
 }
 

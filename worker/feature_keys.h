@@ -36,13 +36,31 @@ class FeatureKeys {
     }
     return identity_ ? static_cast<uint64_t>(view_.ints[r]) : KeyOfInteger(view_.ints[r], salt_);
   }
+  // Key of a value that is not there, as if its text were empty.
+  uint64_t none() const { return none_; }
   // Key of each row. Rows of a shuffled batch lie far apart: memory is fetched ahead.
   void Keys(std::span<const int64_t> rows, std::vector<uint64_t>* keys) const;
   // Appends the keys of the row's words that are frequent enough, at most max_length of them.
   void Words(int64_t row, std::vector<uint64_t>* keys) const;
+  // The same for many rows: the keys of rows[i] are those from offset[i] to before offset[i + 1].
+  void Words(std::span<const int64_t> rows, std::vector<uint64_t>* keys,
+             std::vector<int32_t>* offset) const;
 
  private:
   void CreateWords(const spec::Feature& feature);
+  // Calls take(word) for each word that Words appends the key of.
+  template <class Take>
+  void ForEachWord(int64_t row, Take take) const {
+    const auto r = static_cast<size_t>(row);
+    uint32_t taken = 0;
+    for (int64_t w = view_.text_offset[r]; w < view_.text_offset[r + 1] && taken < max_length_;
+         ++w) {
+      const auto word = static_cast<size_t>(view_.words[static_cast<size_t>(w)]);
+      if (!dropped_.empty() && dropped_[word]) continue;
+      take(word);
+      ++taken;
+    }
+  }
 
   std::string name_;
   TableId table_;
@@ -52,7 +70,7 @@ class FeatureKeys {
   uint32_t max_length_ = 0;
   ColumnView view_;
   std::vector<uint64_t> key_of_code_;  // STRING: by code; TEXT: by word
-  std::vector<bool> dropped_;          // TEXT: words that are too rare
+  std::vector<bool> dropped_;          // TEXT: words that are too rare; empty: none is
 };
 
 // The feature of that name, the number of a table of that name; null and false when there is none.

@@ -57,6 +57,8 @@ class History {
   // [begin, end) of the user's list: the events that an evaluation wants to find.
   std::pair<int32_t, int32_t> Targets(int32_t user, EvalSplit split) const;
 
+  // Number of an event in its user's list.
+  int32_t IndexOf(int64_t event) const { return index_in_user_[static_cast<size_t>(event)]; }
   // `chance` in [0, 1) decides the random part of the lag.
   Reference TrainReference(int32_t user, int32_t index, double chance) const;
   Reference EvalReference(int32_t user, EvalSplit split) const;

@@ -109,13 +109,14 @@ models::RowLists KeyPlan::Mirror(TableId id, const models::RowLists& lists) {
   return mirrored;
 }
 
-void KeyPlan::Sighted(const models::RowLists& lists) {
+void KeyPlan::Sighted(const models::RowLists& lists, size_t count) {
   if (!keeps_[lists.table.value()]) {
     return;
   }
   Table& table = tables_[lists.table.value()];
   table.counts.resize(table.values().size(), 0.0f);
-  for (const int32_t index : lists.index) {
+  const auto uses = static_cast<size_t>(lists.offset[count]);
+  for (const int32_t index : std::span(lists.index).first(uses)) {
     table.counts[static_cast<size_t>(index)] += 1;
   }
 }

@@ -75,8 +75,8 @@ class KeyPlan {
                          std::vector<int32_t> offset);
   // The same lists with the same keys, looked up in another table. `lists` came from this plan.
   models::RowLists Mirror(TableId table, const models::RowLists& lists);
-  // One positive sighting of each use of a key.
-  void Sighted(const models::RowLists& lists);
+  // One positive sighting of each use of a key in the first so many lists.
+  void Sighted(const models::RowLists& lists, size_t count);
   // ... of one key.
   void SightedOnce(TableId table, int32_t index);
 

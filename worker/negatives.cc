@@ -46,13 +46,15 @@ double NegativeSampler::Expected(int32_t item) const {
   return expected;
 }
 
+int32_t NegativeSampler::DrawOne(const Source& source, RandomStream* random) const {
+  const uint64_t item = source.uniform ? random->Below(static_cast<uint64_t>(items_))
+                                       : tables_.at(source.power).Draw(random);
+  return static_cast<int32_t>(item);
+}
+
 void NegativeSampler::Draw(RandomStream* random, std::vector<int32_t>* items) const {
   for (const Source& source : sources_) {
-    for (uint32_t i = 0; i < source.count; ++i) {
-      const uint64_t item = source.uniform ? random->Below(static_cast<uint64_t>(items_))
-                                           : tables_.at(source.power).Draw(random);
-      items->push_back(static_cast<int32_t>(item));
-    }
+    for (uint32_t i = 0; i < source.count; ++i) items->push_back(DrawOne(source, random));
   }
 }
 

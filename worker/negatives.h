@@ -28,13 +28,29 @@ class NegativeSampler {
   double Expected(int32_t item) const;
   // Appends what is drawn, without the whole catalogue.
   void Draw(RandomStream* random, std::vector<int32_t>* items) const;
+  // The same; what `refused` does not let pass is drawn again, and after kMaxDraws left out.
+  template <class Refused>
+  void DrawUnless(Refused refused, RandomStream* random, std::vector<int32_t>* items) const {
+    for (const Source& source : sources_) {
+      for (uint32_t i = 0; i < source.count; ++i) {
+        int32_t item = DrawOne(source, random);
+        for (int draws = 1; draws < kMaxDraws && refused(item); ++draws) {
+          item = DrawOne(source, random);
+        }
+        if (!refused(item)) items->push_back(item);
+      }
+    }
+  }
 
  private:
+  static constexpr int kMaxDraws = 64;
   struct Source {
     uint32_t count = 0;
     bool uniform = true;
     double power = 0;  // of its table, when it is not uniform
   };
+  int32_t DrawOne(const Source& source, RandomStream* random) const;
+
   int32_t items_ = 0;
   bool in_batch_ = false;
   bool all_ = false;

@@ -1,31 +1,41 @@
 #include "worker/pointwise_batches.h"
 
 #include <algorithm>
-#include <numeric>
+#include <string>
 
 #include "models/tasks.h"
 #include "proto/model_options.h"
-#include "worker/key_plan.h"
 #include "worker/stage_plan.h"
 
 namespace emporium::worker {
 namespace {
 
 constexpr double kDay = 86400;
-constexpr size_t kAhead = 24;  // rows whose values are fetched before they are needed
 
-SlotForm FormOf(const spec::SlotInput& input) {
-  switch (input.as()) {
-    case spec::SlotInput::VALUE:
-      return input.log1p() ? SlotForm::kLog1p : SlotForm::kValue;
-    case spec::SlotInput::IIF:
-      return SlotForm::kIif;
-    case spec::SlotInput::POPULARITY:
-      return SlotForm::kPopularity;
-    case spec::SlotInput::AGE:
-      return SlotForm::kAge;
+// Items that take the place of events' own occur in some stage.
+bool SamplesItems(const spec::Job& job) {
+  return std::any_of(job.stage().begin(), job.stage().end(), [](const spec::Stage& stage) {
+    return stage.train().pointwise().negatives_size() > 0 ||
+           stage.evaluate().sampled_negatives() > 0 ||
+           SampledMetricOf(stage.train().early_stop().metric()).negatives > 0;
+  });
+}
+
+bool ReadsHistories(const spec::Job& job) {
+  const std::vector<std::string> names = InputFeatures(job);
+  return std::any_of(names.begin(), names.end(), [&job](const std::string& name) {
+    const spec::Feature* feature = FindFeatureSpec(job, name);
+    return feature != nullptr && feature->source() == spec::HISTORY;
+  });
+}
+
+std::vector<int64_t> EventsOfItems(const Dataset& dataset, const EventRows& rows) {
+  std::vector<int64_t> events(static_cast<size_t>(dataset.items()), 0);
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    const int32_t item = dataset.event_item()[static_cast<size_t>(rows.at(i))];
+    if (item >= 0) ++events[static_cast<size_t>(item)];
   }
-  return SlotForm::kValue;
+  return events;
 }
 
 }  // namespace
@@ -34,131 +44,33 @@ Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset
                                                                    const spec::Job& job) {
   std::unique_ptr<PointwiseBatches> batches(  // NOLINT: private constructor
       new PointwiseBatches(dataset, job));
-  EMPORIUM_RETURN_IF_ERROR(batches->FindFeatures());
-  EMPORIUM_RETURN_IF_ERROR(batches->SplitRows());
+  const bool samples_items = SamplesItems(job);
+  if (samples_items || ReadsHistories(job)) {
+    EMPORIUM_ASSIGN_OR_RETURN(batches->history_,
+                              History::Create(dataset, batches->job_.data(), false));
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(
+      batches->fields_,
+      PointwiseFields::Create(dataset, batches->job_, batches->history_.get(), samples_items));
+  EMPORIUM_ASSIGN_OR_RETURN(batches->split_, SplitEventsOf(dataset, job.data().split()));
   EMPORIUM_ASSIGN_OR_RETURN(batches->groupings_, GroupingsOf(dataset, job.data()));
   if (job.data().has_item_column()) {
-    batches->popularity_bucket_ = PopularityBuckets(dataset, batches->TrainingRows());
+    batches->popularity_bucket_ = PopularityBuckets(dataset, batches->split_.train.All());
+  }
+  std::vector<int64_t> events_of_item;
+  if (samples_items) {
+    batches->negatives_ =
+        std::make_unique<PointwiseNegatives>(dataset, *batches->history_, job.seed());
+    events_of_item = EventsOfItems(dataset, batches->split_.train);
   }
   for (int s = 0; s < job.stage_size(); ++s) {
     if (job.stage(s).has_train()) {
-      EMPORIUM_RETURN_IF_ERROR(batches->AddTrain(s));
+      EMPORIUM_RETURN_IF_ERROR(batches->AddTrain(s, events_of_item));
     } else if (job.stage(s).has_evaluate()) {
       EMPORIUM_RETURN_IF_ERROR(batches->AddEvaluation(s, job.stage(s).evaluate()));
     }
   }
   return batches;
-}
-
-Status PointwiseBatches::FindFeatures() {
-  const std::string path = "model." + ModelName(job_);
-  for (const std::string& name : InputFeatures(job_)) {
-    const spec::Feature* feature = FindFeatureSpec(job_, name);
-    if (feature == nullptr || feature->source() != spec::ROW) {
-      return InvalidArgument(path + ".feature: \"" + name +
-                             "\" is no feature of source ROW; add one or take it out");
-    }
-    EMPORIUM_ASSIGN_OR_RETURN(const ColumnView view, dataset_.event_column(feature->column()));
-    if (view.type != spec::FLOAT) {
-      EMPORIUM_ASSIGN_OR_RETURN(FeatureKeys keys, FeatureKeys::Create(dataset_, job_, name));
-      EMPORIUM_RETURN_IF_ERROR(FindSlotInputs(*feature, keys.table()));
-      features_.push_back(std::move(keys));
-      sighting_.push_back(feature->sighting());
-    } else if (view.floats.size() != static_cast<size_t>(dataset_.events())) {
-      return InvalidArgument("feature \"" + name + "\": the time column is no dense input");
-    } else {
-      dense_.push_back(view.floats);
-    }
-  }
-  if (const std::string name = LinearTable(job_); !name.empty()) {
-    TableId linear;
-    if (!FindTableId(job_, name, &linear)) {
-      return InvalidArgument(path + ".linear_table: there is no table \"" + name + "\"");
-    }
-    linear_table_ = linear;
-  }
-  for (const spec::Table& table : job_.table()) {
-    keeps_popularity_.push_back(table.has_popularity());
-  }
-  no_table_.assign(keeps_popularity_.size(), false);
-  EMPORIUM_ASSIGN_OR_RETURN(slot_columns_, SlotColumns::Create(dataset_, job_));
-  return Status::Ok();
-}
-
-Status PointwiseBatches::FindSlotInputs(const spec::Feature& feature, TableId table) {
-  const spec::Table& spec = job_.table(table.value());
-  for (const spec::SlotInput& input : feature.slot_input()) {
-    SlotInput found{.feature = features_.size(), .form = FormOf(input)};
-    const auto slot = std::find_if(
-        spec.slot().begin(), spec.slot().end(),
-        [&input](const spec::Slot& candidate) { return candidate.name() == input.slot(); });
-    if (slot == spec.slot().end()) {
-      return InvalidArgument("feature \"" + feature.name() + "\": table \"" + spec.name() +
-                             "\" has no slot \"" + input.slot() + "\"");
-    }
-    found.slot = static_cast<uint32_t>(slot - spec.slot().begin());
-    found.counter =
-        static_cast<uint32_t>(std::count_if(spec.slot().begin(), slot, [](const spec::Slot& s) {
-          return s.update() == spec::Slot::ADD;
-        }));
-    slot_inputs_.push_back(found);
-  }
-  return Status::Ok();
-}
-
-Status PointwiseBatches::SplitRows() {
-  const spec::Split& split = job_.data().split();
-  const auto set = [](Rows* rows, std::pair<int64_t, int64_t> range) {
-    rows->begin = range.first;
-    rows->end = range.second;
-  };
-  set(&train_, dataset_.train_range());
-  set(&validation_, dataset_.validation_range());
-  set(&test_, dataset_.test_range());
-  const std::span<const double> times = dataset_.event_time();
-  if (split.has_last_days()) {
-    if (times.empty()) {
-      return InvalidArgument("data.split.last_days: needs data.time_column");
-    }
-    const double test = times.back() - split.last_days().test_days() * kDay;
-    const double validation = test - split.last_days().validation_days() * kDay;
-    const auto at = [&](double time) {
-      return std::lower_bound(times.begin(), times.end(), time) - times.begin();
-    };
-    set(&train_, {0, at(validation)});
-    set(&validation_, {at(validation), at(test)});
-    set(&test_, {at(test), dataset_.events()});
-  } else if (split.has_leave_one_out()) {
-    if (dataset_.users() == 0) {
-      return InvalidArgument("data.split.leave_one_out: needs data.user_column");
-    }
-    SplitUsers();
-  }
-  return Status::Ok();
-}
-
-void PointwiseBatches::SplitUsers() {
-  for (Rows* rows : {&train_, &validation_, &test_}) {
-    *rows = Rows();
-  }
-  for (int32_t user = 0; user < dataset_.users(); ++user) {
-    const std::span<const int32_t> events = dataset_.events_of_user(user);
-    for (size_t i = 0; i < events.size(); ++i) {
-      const size_t left = events.size() - i;
-      (left == 1 ? test_ : left == 2 ? validation_ : train_).list.push_back(events[i]);
-    }
-  }
-  for (Rows* rows : {&train_, &validation_, &test_}) {
-    std::sort(rows->list.begin(), rows->list.end());
-  }
-}
-
-std::vector<int64_t> PointwiseBatches::TrainingRows() const {
-  std::vector<int64_t> rows(static_cast<size_t>(train_.size()));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i] = train_.at(static_cast<int64_t>(i));
-  }
-  return rows;
 }
 
 Result<size_t> PointwiseBatches::LabelsFrom(double positive_from) {
@@ -169,36 +81,44 @@ Result<size_t> PointwiseBatches::LabelsFrom(double positive_from) {
   const bool percentiles =
       std::any_of(job_.task().begin(), job_.task().end(),
                   [](const spec::Task& task) { return task.has_positive_above_percentile(); });
-  EMPORIUM_ASSIGN_OR_RETURN(TaskLabels labels,
-                            LabelsOfTasks(dataset_, job_, positive_from,
-                                          percentiles ? TrainingRows() : std::vector<int64_t>()));
+  EMPORIUM_ASSIGN_OR_RETURN(
+      TaskLabels labels, LabelsOfTasks(dataset_, job_, positive_from,
+                                       percentiles ? split_.train.All() : std::vector<int64_t>()));
   labels_.push_back(std::move(labels));
   label_index_.emplace(positive_from, labels_.size() - 1);
   return labels_.size() - 1;
 }
 
-Status PointwiseBatches::AddTrain(int s) {
+Status PointwiseBatches::AddTrain(int s, const std::vector<int64_t>& events_of_item) {
   const spec::Stage& stage = job_.stage(s);
-  TrainStage train;
-  train.spec = stage.train();
-  train.rows = train_;
+  TrainStage train{
+      .spec = stage.train(),
+      .plan = {},
+      .rows = split_.train,
+      .negatives = NegativeSampler(stage.train().pointwise().negatives(), events_of_item)};
   train.first_period = models::LossPeriodsBefore(job_, s);
   eval_positive_from_ = static_cast<double>(train.spec.pointwise().positive_from());
   EMPORIUM_ASSIGN_OR_RETURN(train.labels, LabelsFrom(eval_positive_from_));
   const std::span<const double> times = dataset_.event_time();
   if (train.spec.last_days() > 0) {
-    if (times.empty() || !train_.list.empty()) {
+    if (times.empty() || !split_.train.list.empty()) {
       return InvalidArgument("stage \"" + stage.name() +
                              "\": last_days needs data.time_column and a split by time or file");
     }
-    const auto end = times.begin() + train_.end;
-    const double cut = train_.end > 0 ? times[static_cast<size_t>(train_.end) - 1] : 0;
+    const EventRows& all = split_.train;
+    const auto end = times.begin() + all.end;
+    const double cut = all.end > 0 ? times[static_cast<size_t>(all.end) - 1] : 0;
     train.rows.begin =
-        std::lower_bound(times.begin() + train_.begin, end, cut - train.spec.last_days() * kDay) -
+        std::lower_bound(times.begin() + all.begin, end, cut - train.spec.last_days() * kDay) -
         times.begin();
   }
+  if (fields_->histories()) {
+    train.rows = WithHistory(StageId(static_cast<uint32_t>(s)), train.rows);
+  }
   if (train.rows.size() <= 0) {
-    return InvalidArgument("stage \"" + stage.name() + "\": the split leaves no training row");
+    return InvalidArgument(
+        "stage \"" + stage.name() + "\": the split leaves no training row" +
+        (fields_->histories() ? " with as much history as data.history wants" : ""));
   }
   if (train.spec.micro_batch_size() == 0 || train.spec.micro_batches_per_step() == 0) {
     return InvalidArgument("stage \"" + stage.name() +
@@ -206,11 +126,14 @@ Status PointwiseBatches::AddTrain(int s) {
   }
   train.plan = PlanStage(static_cast<uint64_t>(train.rows.size()), train.spec);
   stages_.emplace(static_cast<uint32_t>(s), std::move(train));
-  return AddEvaluation(s, spec::Evaluate());
+  spec::Evaluate validation;
+  validation.set_sampled_negatives(SampledMetricOf(stage.train().early_stop().metric()).negatives);
+  return AddEvaluation(s, validation);
 }
 
 Status PointwiseBatches::AddEvaluation(int s, const spec::Evaluate& spec) {
   Evaluation evaluation;
+  evaluation.ranked_among = spec.sampled_negatives();
   EMPORIUM_ASSIGN_OR_RETURN(evaluation.labels, LabelsFrom(eval_positive_from_));
   for (const std::string& name : spec.slice_column()) {
     EMPORIUM_ASSIGN_OR_RETURN(const ColumnView column, dataset_.event_column(name));
@@ -224,6 +147,31 @@ Status PointwiseBatches::AddEvaluation(int s, const spec::Evaluate& spec) {
   return Status::Ok();
 }
 
+// The random part of the lag is drawn once for an event of a stage, not in every epoch.
+Reference PointwiseBatches::ReferenceOf(StageId stage, int64_t row, bool training) const {
+  double chance = 0;
+  if (training) {
+    chance = RandomStream(job_.seed(), Purpose::kLag, {stage.value(), static_cast<uint64_t>(row)})
+                 .Unit();
+  }
+  const int32_t user = dataset_.event_user()[static_cast<size_t>(row)];
+  return history_->TrainReference(user, history_->IndexOf(row), chance);
+}
+
+EventRows PointwiseBatches::WithHistory(StageId stage, const EventRows& rows) const {
+  const spec::History& wanted = history_->options();
+  const double earliest = history_->first_time() + wanted.warm_up_days() * kDay;
+  EventRows kept;
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    const Reference reference = ReferenceOf(stage, rows.at(i), true);
+    const bool warm = wanted.warm_up_days() == 0 || reference.time >= earliest;
+    if (warm && history_->Entries(reference) >= static_cast<int32_t>(wanted.min_length())) {
+      kept.list.push_back(static_cast<int32_t>(rows.at(i)));
+    }
+  }
+  return kept;
+}
+
 StagePlan PointwiseBatches::plan(StageId stage) const {
   const auto it = stages_.find(stage.value());
   return it == stages_.end() ? StagePlan{} : it->second.plan;
@@ -233,11 +181,17 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
   const TrainStage& train = stages_.at(stage.value());
   const MicroBatchSamples picked(train.plan, job_.seed(), stage, train.spec.in_time_order(), step,
                                  m);
-  std::vector<int64_t> rows(picked.size());
+  PointwiseSamples samples;
+  samples.rows.resize(picked.size());
   for (uint32_t i = 0; i < picked.size(); ++i) {
-    rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
+    samples.rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
   }
-  PlannedBatch planned = Build(rows, labels_[train.labels], true);
+  if (train.negatives.draws()) {
+    RandomStream random(job_.seed(), Purpose::kNegatives, {stage.value(), step.value(), m.value()});
+    negatives_->Draw(train.negatives, &random, &samples);
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(PlannedBatch planned,
+                            Build(stage, &samples, labels_[train.labels], true));
   if (train.spec.pointwise().weights() == spec::PointwiseLoss::DWA) {
     const uint64_t epoch = step.value() / train.plan.steps_per_epoch;
     planned.batch.first_period = static_cast<int32_t>(train.first_period);
@@ -245,7 +199,7 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
   }
   const std::span<const double> times = dataset_.event_time();
   if (!times.empty()) {
-    for (const int64_t row : rows) {
+    for (const int64_t row : samples.rows) {
       const uint32_t time = PushedTime(times[static_cast<size_t>(row)]);
       planned.event_time = std::max(planned.event_time, time);
     }
@@ -254,8 +208,10 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
 }
 
 int64_t PointwiseBatches::EvalChunks(StageId stage, EvalSplit split) const {
-  return evaluations_.count(stage.value()) == 0 ? 0
-                                                : (rows(split).size() + kRowChunk - 1) / kRowChunk;
+  const auto it = evaluations_.find(stage.value());
+  if (it == evaluations_.end()) return 0;
+  const int64_t chunk = it->second.chunk_rows();
+  return (rows(split).size() + chunk - 1) / chunk;
 }
 
 Result<EvalBatch> PointwiseBatches::Eval(StageId stage, EvalSplit split, int64_t chunk) const {
@@ -264,24 +220,48 @@ Result<EvalBatch> PointwiseBatches::Eval(StageId stage, EvalSplit split, int64_t
                            ": there is no chunk " + std::to_string(chunk));
   }
   const Evaluation& evaluation = evaluations_.at(stage.value());
-  const Rows& of_split = rows(split);
-  const int64_t begin = chunk * kRowChunk;
-  std::vector<int64_t> rows(static_cast<size_t>(std::min(kRowChunk, of_split.size() - begin)));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i] = of_split.at(begin + static_cast<int64_t>(i));
+  const EventRows& of_split = rows(split);
+  const int64_t begin = chunk * evaluation.chunk_rows();
+  PointwiseSamples samples;
+  samples.rows.resize(
+      static_cast<size_t>(std::min(evaluation.chunk_rows(), of_split.size() - begin)));
+  for (size_t i = 0; i < samples.rows.size(); ++i) {
+    samples.rows[i] = of_split.at(begin + static_cast<int64_t>(i));
   }
   EvalBatch eval;
-  eval.planned = Build(rows, labels_[evaluation.labels], false);
+  if (evaluation.ranked_among > 0) AddRanked(evaluation, &samples, &eval);
+  EMPORIUM_ASSIGN_OR_RETURN(eval.planned,
+                            Build(stage, &samples, labels_[evaluation.labels], false));
   for (const std::span<const int32_t> codes : evaluation.slices) {
     std::vector<int32_t> slice;
-    slice.reserve(rows.size());
-    for (const int64_t row : rows) {
+    slice.reserve(samples.rows.size());
+    for (const int64_t row : samples.rows) {
       slice.push_back(codes[static_cast<size_t>(row)]);
     }
     eval.slice.push_back(std::move(slice));
   }
-  AddGroups(rows, &eval);
+  AddGroups(samples.rows, &eval);
   return eval;
+}
+
+// Only positives are ranked.
+void PointwiseBatches::AddRanked(const Evaluation& evaluation, PointwiseSamples* samples,
+                                 EvalBatch* eval) const {
+  const std::vector<float>& label = labels_[evaluation.labels].front();
+  eval->ranked_offset.push_back(0);
+  for (size_t i = 0; i < samples->rows.size(); ++i) {
+    const auto event = static_cast<size_t>(samples->rows[i]);
+    eval->item.push_back(dataset_.event_item()[event]);
+    if (label[event] > 0.5f && eval->item.back() >= 0) {
+      for (const int32_t item :
+           negatives_->NeverHad(dataset_.event_user()[event], evaluation.ranked_among)) {
+        samples->of.push_back(static_cast<int32_t>(i));
+        samples->item.push_back(item);
+      }
+    }
+    eval->ranked_offset.push_back(static_cast<int32_t>(samples->item.size()));
+  }
+  eval->ranked_item = samples->item;
 }
 
 void PointwiseBatches::AddGroups(std::span<const int64_t> rows, EvalBatch* eval) const {
@@ -300,89 +280,22 @@ void PointwiseBatches::AddGroups(std::span<const int64_t> rows, EvalBatch* eval)
   }
 }
 
-PlannedBatch PointwiseBatches::Build(std::span<const int64_t> rows, const TaskLabels& labels,
-                                     bool training) const {
-  PlannedBatch planned;
-  models::Batch& batch = planned.batch;
-  batch.samples = static_cast<int32_t>(rows.size());
-  batch.label.reserve(labels.size() * rows.size());
+// The labels of further samples are 0.
+Result<PlannedBatch> PointwiseBatches::Build(StageId stage, PointwiseSamples* samples,
+                                             const TaskLabels& labels, bool training) const {
+  for (size_t i = 0; fields_->histories() && i < samples->rows.size(); ++i) {
+    samples->references.push_back(ReferenceOf(stage, samples->rows[i], training));
+  }
+  EMPORIUM_ASSIGN_OR_RETURN(PlannedBatch planned, fields_->Build(*samples, training));
+  std::vector<float>& label = planned.batch.label;
+  label.reserve(labels.size() * samples->size());
   for (const std::vector<float>& of_task : labels) {
-    for (const int64_t row : rows) {
-      batch.label.push_back(of_task[static_cast<size_t>(row)]);
+    for (const int64_t row : samples->rows) {
+      label.push_back(of_task[static_cast<size_t>(row)]);
     }
+    label.resize(label.size() + samples->of.size(), 0.0f);
   }
-  const size_t width = dense_.size() + slot_inputs_.size();
-  batch.dense_width = static_cast<int32_t>(width);
-  batch.dense.resize(rows.size() * width);
-  for (size_t d = 0; d < dense_.size(); ++d) {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (i + kAhead < rows.size()) {
-        __builtin_prefetch(&dense_[d][static_cast<size_t>(rows[i + kAhead])]);
-      }
-      batch.dense[i * width + d] = dense_[d][static_cast<size_t>(rows[i])];
-    }
-  }
-  KeyPlan plan(training ? keeps_popularity_ : no_table_);
-  for (const FeatureKeys& feature : features_) {
-    plan.Expect(feature.table(), rows.size());
-  }
-  std::vector<uint64_t> keys;
-  for (const FeatureKeys& feature : features_) {
-    models::FieldColumn field;
-    field.feature = feature.name();
-    keys.clear();
-    if (feature.lists()) {
-      std::vector<int32_t> offset{0};
-      for (const int64_t row : rows) {
-        feature.Words(row, &keys);
-        offset.push_back(static_cast<int32_t>(keys.size()));
-      }
-      field.rows = plan.Lists(feature.table(), keys, std::move(offset));
-    } else {
-      feature.Keys(rows, &keys);
-      field.rows = plan.Single(feature.table(), keys);
-    }
-    batch.fields.push_back(std::move(field));
-  }
-  for (size_t f = 0; linear_table_.has_value() && f < features_.size(); ++f) {
-    batch.fields.push_back(
-        {batch.fields[f].feature, plan.Mirror(*linear_table_, batch.fields[f].rows)});
-  }
-  SlotFeed feed(slot_columns_);
-  if (training) {
-    std::vector<const models::RowLists*> about;
-    for (size_t f = 0; f < batch.fields.size(); ++f) {
-      if (sighting_[f % features_.size()]) about.push_back(&batch.fields[f].rows);
-    }
-    for (const models::RowLists* lists : about) plan.Sighted(*lists);
-    feed.Observe(about, rows);
-  }
-  planned.tables = std::move(plan).Finish(no_table_);
-  if (training) {
-    feed.Finish(&planned.tables);
-  }
-  AddSlotInputs(rows, &planned);
   return planned;
-}
-
-void PointwiseBatches::AddSlotInputs(std::span<const int64_t> rows, PlannedBatch* planned) const {
-  auto column = static_cast<int32_t>(dense_.size());
-  bool ages = false;
-  for (const SlotInput& input : slot_inputs_) {
-    const models::RowLists& of_feature = planned->batch.fields[input.feature].rows;
-    planned->slots.columns.push_back({column++, of_feature, input.slot, input.form, input.counter});
-    ages = ages || input.form == SlotForm::kAge;
-    const spec::Table& spec = job_.table(of_feature.table.value());
-    for (TableKeys& table : planned->tables) {
-      if (table.table != of_feature.table) continue;
-      table.want_slots = static_cast<uint32_t>(spec.slot_size());
-      table.want_totals = CountersOf(spec);
-    }
-  }
-  if (!ages) return;
-  for (const int64_t row : rows) {
-    planned->slots.time.push_back(dataset_.event_time()[static_cast<size_t>(row)]);
-  }
 }
 
 }  // namespace emporium::worker

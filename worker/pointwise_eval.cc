@@ -18,6 +18,7 @@ struct Gathered {
   std::vector<std::vector<float>> labels;
   std::vector<std::vector<uint64_t>> group;  // by grouping
   std::vector<uint8_t> bucket;
+  std::vector<uint32_t> rank;
   std::vector<std::map<std::string, uint32_t>> values;  // by slice column: text -> number
   std::vector<std::vector<uint32_t>> value;             // by slice column, of each row
 };
@@ -30,8 +31,9 @@ void Append(std::span<const T> part, std::vector<T>* all) {
 Status Gather(const PointwiseMetrics& wanted, const PointwiseChunk& chunk, Gathered* all) {
   const size_t tasks = wanted.tasks.size();
   if (chunk.logits.size() != tasks * chunk.rows || chunk.group.size() != wanted.grouped.size() ||
-      chunk.columns.size() != wanted.slice_columns.size()) {
-    return DataLoss("it has other tasks, groups or slice columns than the job");
+      chunk.columns.size() != wanted.slice_columns.size() ||
+      chunk.rank.size() != (wanted.sampled_negatives > 0 ? chunk.rows : 0)) {
+    return DataLoss("it has other tasks, groups, ranks or slice columns than the job");
   }
   for (size_t k = 0; k < tasks; ++k) {
     Append(std::span(chunk.logits).subspan(k * chunk.rows, chunk.rows), &all->logits[k]);
@@ -41,6 +43,7 @@ Status Gather(const PointwiseMetrics& wanted, const PointwiseChunk& chunk, Gathe
     Append(std::span(chunk.group[g]), &all->group[g]);
   }
   Append(std::span(chunk.popularity_bucket), &all->bucket);
+  Append(std::span(chunk.rank), &all->rank);
   for (size_t s = 0; s < chunk.columns.size(); ++s) {
     std::map<std::string, uint32_t>& values = all->values[s];
     for (const uint32_t place : chunk.columns[s].value) {
@@ -63,6 +66,7 @@ struct Rows {
   std::vector<float> labels;
   std::vector<std::vector<uint64_t>> group;
   std::vector<uint8_t> bucket;
+  std::vector<int32_t> rank;  // of those that have one
 
   void Add(const models::TaskRows& from, size_t i, const Gathered& all) {
     const uint32_t row = from.row[i];
@@ -71,6 +75,9 @@ struct Rows {
     group.resize(all.group.size());
     for (size_t g = 0; g < group.size(); ++g) group[g].push_back(all.group[g][row]);
     if (!all.bucket.empty()) bucket.push_back(all.bucket[row]);
+    if (!all.rank.empty() && all.rank[row] > 0) {
+      rank.push_back(static_cast<int32_t>(all.rank[row]));
+    }
   }
 };
 
@@ -108,10 +115,27 @@ void AddCalibration(const Rows& rows, const Names& names, std::vector<control::M
   }
 }
 
+void AddSampled(const Rows& rows, const PointwiseMetrics& wanted, const Names& names,
+                std::vector<control::Metric>* metrics) {
+  if (wanted.sampled_negatives == 0) return;
+  models::RankingSums sums(wanted.cutoffs);
+  for (const int32_t rank : rows.rank) sums.Add({&rank, 1});
+  const std::string prefix = "sampled" + std::to_string(wanted.sampled_negatives) + "_";
+  for (const models::NamedValue& mean : sums.Means()) {
+    if (mean.name.starts_with("recall@")) continue;  // of one item: the hit rate again
+    names.Add(prefix + mean.name, mean.value, metrics);
+  }
+}
+
 void AddMetrics(const Rows& rows, bool binary, const PointwiseMetrics& wanted, const Names& names,
                 std::vector<control::Metric>* metrics) {
   if (!binary) {
     if (const auto rmse = models::Rmse(rows.logits, rows.labels)) names.Add("rmse", *rmse, metrics);
+    names.Add("rows", static_cast<double>(rows.logits.size()), metrics);
+    return;
+  }
+  AddSampled(rows, wanted, names, metrics);
+  if (!wanted.labelled) {
     names.Add("rows", static_cast<double>(rows.logits.size()), metrics);
     return;
   }
@@ -145,6 +169,15 @@ void AddTask(const PointwiseMetrics& wanted, const Gathered& all, const models::
 }
 
 }  // namespace
+
+uint32_t RankAmong(float own, int32_t item, std::span<const float> scores,
+                   std::span<const int32_t> items) {
+  uint32_t rank = 1;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] > own || (scores[i] == own && items[i] < item)) ++rank;
+  }
+  return rank;
+}
 
 Result<std::vector<control::Metric>> CombinePointwise(const PointwiseMetrics& wanted, int64_t count,
                                                       const ChunkSource& chunks) {

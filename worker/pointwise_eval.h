@@ -8,7 +8,11 @@
 //   among
 //                           the training samples: "pcoc[popularity=top 1%]", "1-20%", "20-100%"
 //   rmse, rows              of a LOG1P task
+//   sampledN_hr@k, ...      hr@k, ndcg@k and mrr of the positives, each ranked among the N items
+//   that
+//                           were sampled for it
 //
+// Without labels every row is a positive, so only the ranks and `rows` say anything.
 // With several tasks a metric's name ends in "[task=NAME]", for the product that an entire_space
 // task is trained on in "[task=NAME,joint]"; slices in "[COLUMN=value]" or
 // "[task=NAME,COLUMN=value]". Rows run in the order of chunks, groups in that of their numbers: the
@@ -31,7 +35,14 @@ struct PointwiseMetrics {
   std::span<const models::Task> tasks;
   std::vector<std::string> grouped;        // names of the chunks' groupings
   std::vector<std::string> slice_columns;  // of the chunks' columns
+  bool labelled = true;
+  uint32_t sampled_negatives = 0;      // 0: rows have no ranks
+  std::vector<uint32_t> cutoffs = {};  // of their metrics
 };
+
+// Rank of an item with score `own` among others, from 1; ties to the lower number.
+uint32_t RankAmong(float own, int32_t item, std::span<const float> scores,
+                   std::span<const int32_t> items);
 
 Result<std::vector<control::Metric>> CombinePointwise(const PointwiseMetrics& wanted, int64_t count,
                                                       const ChunkSource& chunks);

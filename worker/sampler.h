@@ -13,7 +13,13 @@
 namespace emporium::worker {
 
 // What a stream is for: switching one use off does not change another's numbers.
-enum class Purpose : uint64_t { kShuffle = 1, kLag = 2, kNegatives = 3, kSynthetic = 4 };
+enum class Purpose : uint64_t {
+  kShuffle = 1,
+  kLag = 2,
+  kNegatives = 3,
+  kSynthetic = 4,
+  kRanked = 5
+};
 
 // A bijection of 64-bit words in which every bit of the input moves every bit of the output.
 inline uint64_t Mix(uint64_t x) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "proto/check.h"
+#include "proto/model_options.h"
 
 namespace emporium::worker {
 namespace {
@@ -64,6 +65,14 @@ Result<std::vector<float>> LogOnePlus(std::span<const double> numbers, const std
   return labels;
 }
 
+// Some stage turns events without labels into a question.
+bool SamplesNegatives(const spec::Job& job) {
+  return std::any_of(job.stage().begin(), job.stage().end(), [](const spec::Stage& stage) {
+    return stage.train().pointwise().negatives_size() > 0 ||
+           stage.evaluate().sampled_negatives() > 0;
+  });
+}
+
 // Place of the task that this one is given, -1 without.
 int GivenOf(const spec::Job& job, const spec::Task& task) {
   for (int i = 0; task.has_given() && i < job.task_size(); ++i) {
@@ -99,8 +108,13 @@ Result<TaskLabels> LabelsOfTasks(const Dataset& dataset, const spec::Job& job, d
                                  std::span<const int64_t> training) {
   TaskLabels labels;
   if (job.task_size() == 0) {
-    if (!job.data().has_label_column()) {
-      return InvalidArgument("data.label_column: a pointwise model needs one");
+    if (IsImplicit(job)) {
+      if (!SamplesNegatives(job)) {
+        return InvalidArgument(
+            "data.label_column: a pointwise model needs one, or sampled negatives");
+      }
+      labels.emplace_back(static_cast<size_t>(dataset.events()), 1.0f);
+      return labels;
     }
     EMPORIUM_ASSIGN_OR_RETURN(const std::vector<double> numbers,
                               Numbers(dataset, "data.label_column", job.data().label_column()));

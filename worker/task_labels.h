@@ -17,7 +17,8 @@ namespace emporium::worker {
 // [tasks][events]: 0 or 1, or log(1 + label).
 using TaskLabels = std::vector<std::vector<float>>;
 
-// Of the job's tasks or, where it names none, of data.label_column with `positive_from`.
+// Of the job's tasks or, where it names none, of data.label_column with `positive_from`; without
+// that too, every event is a positive, and negatives are sampled.
 // Percentiles are those of the events of `training` (positions among all).
 Result<TaskLabels> LabelsOfTasks(const Dataset& dataset, const spec::Job& job, double positive_from,
                                  std::span<const int64_t> training);

@@ -19,7 +19,7 @@ namespace emporium::models {
 
 namespace {
 
-constexpr spec::FeatureSource kSources[] = {spec::ROW};
+constexpr spec::FeatureSource kSources[] = {spec::ROW, spec::HISTORY, spec::ITEM};
 
 void ParseLinearTable(const spec::Job& job, PointwiseInputs& inputs, Complaints& complaints) {
   const std::string name = LinearTable(job);
@@ -49,7 +49,7 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
                                ", the job names " + std::to_string(job.task_size()) +
                                "; change the tasks, or take another model");
   }
-  for (const std::string& name : InputFeatures(job)) {
+  for (const std::string& name : PlainFeatures(job)) {
     const spec::Feature* feature = FindFeature(job, name);
     if (feature != nullptr && feature->source() == spec::ROW && !feature->has_table()) {
       ++inputs.dense_width;
@@ -62,8 +62,8 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
         {name, found->dim(), PoolKindOf(found->feature->pooling()), inputs.embedded});
     inputs.embedded += found->dim();
   }
-  if (inputs.fields.empty() && complaints.empty()) {
-    complaints.Add(inputs.path("feature"), "no feature with a table enters; add a ROW feature");
+  if (inputs.fields.empty() && SequencePairs(job).empty() && complaints.empty()) {
+    complaints.Add(inputs.path("feature"), "no feature with a table enters; add one");
   }
   ParseLinearTable(job, inputs, complaints);
   for (const spec::Stage& stage : job.stage()) {

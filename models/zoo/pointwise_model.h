@@ -21,7 +21,8 @@
 
 namespace emporium::models {
 
-// What enters, in the order of a batch's fields and dense columns (worker/pointwise_batches.h).
+// What enters beside the pairs of a sequence model (models/zoo/sequence_model.h), in the order of a
+// batch's fields and dense columns (worker/pointwise_fields.h).
 struct PointwiseInputs {
   struct Field {
     std::string feature;

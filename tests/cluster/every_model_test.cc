@@ -30,7 +30,21 @@ const std::map<std::string, std::string> kOptions = {
     {"dcn_mix",
      "layers: 2 structure: STACKED_PARALLEL rank: 4 experts: 2 gate_per_layer: true "
      "mlp { hidden: 8 batch_norm: true }"},
+    {"din",
+     "pair { target: 'item' history: 'past' } pair { target: 'user' history: 'users' } "
+     "attention { hidden: 8 activation: DICE dropout: 0.1 } softmax: true mlp { hidden: 8 }"},
+    {"bst",
+     "feature: 'user' pair { target: 'item' history: 'seen' } output: FLATTEN position_width: 2 "
+     "encoder { heads: 3 blocks: 2 dropout: 0.1 } mlp { hidden: 8 }"},
+    {"bst_din",
+     "pair { target: 'item' history: 'past' } encoder { heads: 2 } attention { hidden: 8 } "
+     "summary: TARGET mlp { hidden: 8 batch_norm: true }"},
 };
+// Further features, of the models that read sequences.
+const std::string kSequences = R"(
+    feature { name: "seen" column: "seen" table: "item" max_length: 4 }
+    feature { name: "past" column: "item" table: "item" source: HISTORY }
+    feature { name: "users" column: "user" table: "user" source: HISTORY })";
 
 // Of the models with several tasks; the rest have one, of data.label_column.
 const std::map<std::string, std::string> kTasks = {
@@ -55,7 +69,7 @@ const std::map<std::string, std::string> kWeights = {{"shared_bottom", "weights:
 
 // Rows whose label hangs together with user and item; the words of some are missing.
 std::string Events(uint64_t seed, int rows) {
-  std::string text = "user,item,words,price,click,buy,views\n";
+  std::string text = "time,user,item,words,price,click,buy,views,seen\n";
   uint64_t word = seed;
   const auto draw = [&word](uint64_t n) {
     word = word * 6364136223846793005u + 1442695040888963407u;
@@ -65,11 +79,14 @@ std::string Events(uint64_t seed, int rows) {
     const uint64_t user = draw(20);
     const uint64_t item = draw(30);
     const bool click = draw(10) < 1 + (user * 7 + item * 3) % 9;
-    text += "u" + std::to_string(user) + ",i" + std::to_string(item) + ",";
+    text += std::to_string(seed * 100'000 + static_cast<uint64_t>(i) / 2) + ",u" +
+            std::to_string(user) + ",i" + std::to_string(item) + ",";
     if (item % 4 != 0) text += "w" + std::to_string(item % 5) + " w" + std::to_string(user % 3);
     text += "," + std::to_string(static_cast<double>(draw(100)) / 50 - 1) + "," +
             (click ? "1" : "0") + "," + (click && draw(3) < user % 3 ? "1" : "0") + "," +
-            std::to_string(draw(1 + item % 7)) + "\n";
+            std::to_string(draw(1 + item % 7)) + ",";
+    for (uint64_t k = draw(7); k > 0; --k) text += "i" + std::to_string((user + 5 * k) % 30) + " ";
+    text += "\n";
   }
   return text;
 }
@@ -94,14 +111,17 @@ std::string JobText(const std::string& model) {
         column { name: "user" } column { name: "item" } column { name: "words" type: TEXT }
         column { name: "price" type: FLOAT } column { name: "click" type: INT }
         column { name: "buy" type: INT } column { name: "views" type: INT }
+        column { name: "time" type: INT } column { name: "seen" type: TEXT }
       }
-      label_column: "click" user_column: "user" item_column: "item"
+      label_column: "click" user_column: "user" item_column: "item" time_column: "time"
+      history { max_length: 5 min_length: 0 lag_seconds: 3 }
       split { files { validation_file: "valid.csv" test_file: "test.csv" } }
     }
     feature { name: "user" column: "user" table: "user" }
     feature { name: "item" column: "item" table: "item" }
     feature { name: "words" column: "words" table: "item" salt: 1 }
-    feature { name: "price" column: "price" }
+    feature { name: "price" column: "price" })" +
+         (kOptions.at(model).find("pair") == std::string::npos ? "" : kSequences) + R"(
     model { )" +
          model + " { " + kOptions.at(model) + " } }" + OrNothing(kTasks, model) + R"(
     stage {

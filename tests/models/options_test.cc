@@ -81,7 +81,6 @@ TEST(CreateModel, DeepFmSaysEverythingAtOnce) {
       feature: ["row", "word", "kind", "gone", "price"] linear_table: "item" dropout: 2 hidden: 0 } }
     stage { name: "fit" train { ranking {} } })");
   ExpectSays(text, "table 'word' of feature 'word' has dim 4, table 'item' has 8");
-  ExpectSays(text, "feature 'kind' has source HISTORY; set source: ROW");
   ExpectSays(text, "there is no feature 'gone'");
   ExpectSays(text, "linear_table: table 'item' must have dim 1, it has 8");
   ExpectSays(text, "model.deepfm.dropout:");

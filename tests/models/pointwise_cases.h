@@ -72,20 +72,24 @@ inline Batch BatchOf(const TensorFile& file, const PointwiseCase& c) {
 }
 
 // A model with the file's rows and dense parameters.
-inline Feed FeedOf(const TensorFile& file, const PointwiseCase& c) {
-  Feed feed(JobOf(file, c));
-  for (const std::string& table : TablesOf(file, c)) {
-    const NamedTensor& rows = file.at(c.name + "/rows/" + table);
+inline Feed FeedOf(const TensorFile& file, const std::string& name, const spec::Job& job,
+                   const std::vector<std::string>& tables) {
+  Feed feed(job);
+  for (const std::string& table : tables) {
+    const NamedTensor& rows = file.at(name + "/rows/" + table);
     feed.AddTable(static_cast<int32_t>(rows.shape[1]), rows.values);
   }
-  EXPECT_EQ(file.names(c.name + "/dense/").size(), feed.model->parameters().size());
+  EXPECT_EQ(file.names(name + "/dense/").size(), feed.model->parameters().size());
   for (const DenseParameter& parameter : feed.model->parameters()) {
-    const NamedTensor& values = file.at(c.name + "/dense/" + parameter.name);
+    const NamedTensor& values = file.at(name + "/dense/" + parameter.name);
     EXPECT_EQ(values.shape, parameter.shape) << parameter.name;
     std::copy(values.values.begin(), values.values.end(),
               feed.dense.begin() + feed.offsets[parameter.name]);
   }
   return feed;
+}
+inline Feed FeedOf(const TensorFile& file, const PointwiseCase& c) {
+  return FeedOf(file, c.name, JobOf(file, c), TablesOf(file, c));
 }
 
 // Sample b alone.
@@ -110,11 +114,10 @@ inline Batch Alone(const Batch& batch, int32_t b) {
 }
 
 // Loss terms, gradients and scores of a training step from the file's state.
-inline void ExpectAsInFile(const TensorFile& file, const PointwiseCase& c) {
-  const std::string& name = c.name;
-  Feed feed = FeedOf(file, c);
-  const Batch batch = BatchOf(file, c);
-  const auto terms = feed.Train(batch, JobOf(file, c).stage(0).train());
+inline void ExpectAsInFile(const TensorFile& file, const std::string& name, const spec::Job& job,
+                           const std::vector<std::string>& tables, const Batch& batch) {
+  Feed feed = FeedOf(file, name, job, tables);
+  const auto terms = feed.Train(batch, job.stage(0).train());
   EXPECT_EQ(terms.size(), file.names(name + "/loss/").size());
   for (const auto& [term, value] : terms) {
     EXPECT_NEAR(value, file.floats(name + "/loss/" + term)[0], 2e-6) << term;
@@ -124,12 +127,14 @@ inline void ExpectAsInFile(const TensorFile& file, const PointwiseCase& c) {
     ExpectNear(std::vector<float>(begin, begin + parameter.size),
                file.floats(name + "/dense_gradient/" + parameter.name), 1e-5, parameter.name);
   }
-  const std::vector<std::string> tables = TablesOf(file, c);
   for (size_t t = 0; t < tables.size(); ++t) {
     ExpectNear(feed.tables[t].gradient, file.floats(name + "/row_gradient/" + tables[t]), 1e-5,
                tables[t]);
   }
   ExpectNear(feed.Score(batch), file.floats(name + "/logits"), 1e-5, "logits");
+}
+inline void ExpectAsInFile(const TensorFile& file, const PointwiseCase& c) {
+  ExpectAsInFile(file, c.name, JobOf(file, c), TablesOf(file, c), BatchOf(file, c));
 }
 
 }  // namespace emporium::models

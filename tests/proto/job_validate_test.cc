@@ -288,7 +288,7 @@ constexpr Case kDeepFm[] = {
     {"hidden: [32, 16]", "dropout: 1", "model.deepfm.dropout: 1 is not in [0, 1)"},
     {"feature { name: \"ad\" column: \"ad\" table: \"deep\" }\nfeature { name: \"bid\" column: "
      "\"bid\" }",
-     "", "model.deepfm: no feature enters the model; declare ROW features"},
+     "", "model.deepfm: no feature enters the model; declare features"},
     {"feature { name: \"bid\" column: \"bid\" }",
      "feature { name: \"more\" column: \"ad\" table: \"wide\" }",
      "model.deepfm: table \"wide\" has dim 1, an earlier feature's table has 8"},

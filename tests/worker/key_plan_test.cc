@@ -101,14 +101,14 @@ TEST(KeyPlanTest, CountsPositiveSightingsOfTablesThatKeepThem) {
   const std::vector<uint64_t> keys = {5, 6, 5};
   const auto seen = plan.Single(TableId(0), keys);
   plan.Single(TableId(0), std::vector<uint64_t>{9});  // looked up, not sighted
-  plan.Sighted(seen);
+  plan.Sighted(seen, 3);
   plan.SightedOnce(TableId(0), 1);
-  plan.Sighted(plan.Single(TableId(1), keys));
-  plan.Sighted(plan.Mirror(TableId(2), seen));
+  plan.Sighted(plan.Single(TableId(1), keys), 3);
+  plan.Sighted(plan.Mirror(TableId(2), seen), 2);  // the first two
   const auto tables = std::move(plan).Finish(kNone);
   EXPECT_THAT(tables[0].counts, ElementsAre(2, 2, 0));
   EXPECT_TRUE(tables[1].counts.empty());
-  EXPECT_THAT(tables[2].counts, ElementsAre(2, 1, 0));
+  EXPECT_THAT(tables[2].counts, ElementsAre(1, 1, 0));
 }
 
 // Keys are part of a checkpoint's meaning: these numbers may never change.

@@ -123,6 +123,46 @@ TEST(PointwiseEval, IsExactHoweverTheRowsAreCut) {
   EXPECT_NEAR(got.at("pcoc[task=buy,joint]"), predicted / positives, 1e-5);
 }
 
+TEST(PointwiseEval, RanksAmongSampledItems) {
+  // Three are better, one is equal and comes first by its number, one is equal and does not.
+  const std::vector<float> scores = {2, 3, 1, 1, 0, 1.5f};
+  const std::vector<int32_t> items = {9, 8, 3, 7, 1, 2};
+  EXPECT_EQ(RankAmong(1, 5, scores, items), 5u);
+
+  const std::vector<models::Task> tasks(1);
+  const auto chunk = [](std::vector<uint32_t> rank, std::vector<uint32_t> country) {
+    PointwiseChunk made;
+    made.rows = static_cast<uint32_t>(rank.size());
+    made.logits.assign(rank.size(), 0.5f);
+    made.labels.assign(rank.size(), 1.0f);
+    made.rank = std::move(rank);
+    made.columns = {{{"no", "se"}, std::move(country)}};
+    return Encode(made);
+  };
+  const std::vector<std::string> chunks = {chunk({1, 4}, {0, 1}), chunk({0, 11}, {0, 0})};
+  PointwiseMetrics wanted = {tasks, {}, {"country"}, false, 99, {1, 10}};
+  const auto combine = [&] {
+    return CombinePointwise(wanted, 2, [&](int64_t c) -> Result<std::string> { return chunks[c]; });
+  };
+  const auto metrics = combine();
+  ASSERT_TRUE(metrics.ok()) << metrics.status().ToString();
+  std::map<std::string, double> got;
+  for (const control::Metric& m : *metrics) got[m.name] = m.value;
+  // One row is not ranked; without labels there is nothing else to say of the rows.
+  const std::map<std::string, double> whole = {{"rows", 4},
+                                               {"sampled99_hr@1", 1.0 / 3},
+                                               {"sampled99_hr@10", 2.0 / 3},
+                                               {"sampled99_ndcg@1", 1.0 / 3},
+                                               {"sampled99_ndcg@10", (1 + 1 / std::log2(5.0)) / 3},
+                                               {"sampled99_mrr", (1 + 1.0 / 4 + 1.0 / 11) / 3}};
+  for (const auto& [name, value] : whole) EXPECT_NEAR(got.at(name), value, 1e-12) << name;
+  EXPECT_NEAR(got.at("sampled99_hr@1[country=no]"), 0.5, 1e-12);
+  EXPECT_NEAR(got.at("sampled99_mrr[country=se]"), 0.25, 1e-12);
+  EXPECT_EQ(got.count("auc") + got.count("logloss") + got.count("sampled99_recall@1"), 0u);
+  wanted.sampled_negatives = 0;
+  EXPECT_EQ(combine().status().code(), StatusCode::kDataLoss);
+}
+
 TEST(PointwiseEval, RefusesChunksOfAnotherJob) {
   const Rows all = SomeRows(10);
   const std::string chunk = ChunkOf(all, 0, 10);

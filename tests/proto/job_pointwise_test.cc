@@ -1,0 +1,147 @@
+// Jobs of sequence models and of implicit feedback: a valid one, and the line that each change to
+// it must cause.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ostream>
+
+#include "proto/job_file.h"
+#include "proto/model_options.h"
+#include "tests/proto/job_samples.h"
+
+namespace emporium {
+namespace {
+
+using testing::ComplaintsOf;
+using testing::Replaced;
+
+const std::string kJob = R"(name: "feed"
+table { name: "item" dim: 16 optimizer { adagrad {} } }
+table { name: "word" dim: 16 optimizer { adagrad {} } }
+data {
+  events { file: "events.csv" column { name: "user" } column { name: "item" }
+           column { name: "time" type: INT } column { name: "seen" type: TEXT }
+           column { name: "click" type: INT } }
+  items { file: "items.csv" column { name: "id" } column { name: "title" type: TEXT } }
+  user_column: "user"
+  item_column: "item"
+  time_column: "time"
+  items_key_column: "id"
+  split { leave_one_out {} }
+  history { max_length: 20 }
+}
+feature { name: "item" column: "item" table: "item" }
+feature { name: "past" column: "item" table: "item" source: HISTORY }
+feature { name: "seen" column: "seen" table: "item" }
+feature { name: "title" column: "title" table: "word" source: ITEM }
+model {
+  din {
+    feature: "title"
+    pair { target: "item" history: "past" }
+  }
+}
+stage {
+  name: "train"
+  train {
+    pointwise { negatives { uniform { count: 4 } } negatives { unigram {} } }
+    validate_every_epochs: 1
+    early_stop { metric: "sampled99_ndcg@10" }
+  }
+}
+stage { name: "test" evaluate { k: 10 sampled_negatives: 99 } }
+)";
+
+struct Case {
+  const char* from;
+  const char* to;
+  const char* expected;  // part of one of the complaints; empty: there are none
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.from << " -> " << c.to; }
+
+class ValidatePointwise : public ::testing::TestWithParam<Case> {};
+
+TEST_P(ValidatePointwise, Complains) {
+  const auto complaints = ComplaintsOf(Replaced(kJob, GetParam().from, GetParam().to));
+  if (std::string(GetParam().expected).empty()) {
+    EXPECT_THAT(complaints, ::testing::IsEmpty());
+  } else {
+    EXPECT_THAT(complaints, ::testing::Contains(::testing::HasSubstr(GetParam().expected)));
+  }
+}
+
+constexpr Case kCases[] = {
+    {"history: \"past\"", "history: \"seen\"", ""},
+    {"    feature: \"title\"\n", "", ""},
+    {"    pair { target: \"item\" history: \"past\" }\n", "",
+     "model.din.pair: is missing; name a target feature and its history"},
+    {"target: \"item\" history", "history", "model.din.pair[0].target: is missing; name the feat"},
+    {"history: \"past\"", "", "model.din.pair[0].history: is missing"},
+    {"history: \"past\"", "history: \"pest\"",
+     "pair[0].history: there is no feature \"pest\"; did you mean \"past\"?"},
+    {"history: \"past\"", "history: \"item\"", "pair[0].history: feature \"item\" is no sequence"},
+    {"history: \"past\"", "history: \"title\"",
+     "pair[0].history: feature \"title\" is no sequence; name a HISTORY feature, or a ROW feature"},
+    {"target: \"item\"", "target: \"past\"", "pair[0].target: feature \"past\" is not one key of"},
+    {"target: \"item\"", "target: \"title\"", "pair[0].target: feature \"title\" is not one key"},
+    {"table: \"item\" source: HISTORY", "table: \"word\" source: HISTORY",
+     "pair[0]: \"item\" and \"past\" do not share their rows; give both features one table"},
+    {"source: HISTORY", "source: HISTORY salt: 1", "pair[0]: \"item\" and \"past\" do not share"},
+    {"feature: \"title\"", "feature: \"item\"", "model.din: feature \"item\" enters twice"},
+    {"name: \"past\" column: \"item\"", "name: \"past\" column: \"seen\"",
+     "pair[0].history: feature \"past\" has several keys for each event of the history"},
+    {"  history { max_length: 20 }\n", "", "feature[1].source: the data has no history"},
+    {"  item_column: \"item\"\n", "",
+     "model.din.feature[0]: feature \"title\" reads the event's item, and events have none"},
+    {"  item_column: \"item\"\n", "",
+     "pair[0].history: feature \"past\" reads the user's earlier events, and the data does not"},
+    {"source: HISTORY", "source: HISTORY sighting: false",
+     "feature[1].sighting: is for ROW and ITEM features of a model that scores samples"},
+    {"source: ITEM", "source: ITEM sighting: false", ""},
+    {"  item_column: \"item\"\n", "",
+     "pointwise.negatives: negatives are items that a user had in no earlier event, and the data"},
+    {"  item_column: \"item\"\n", "",
+     "evaluate.sampled_negatives: it draws items that a user had in no event, and the data"},
+    {"  item_column: \"item\"\n", "",
+     "early_stop.metric: it samples items that a user had in no event, and the data does not"},
+    {"unigram {}", "in_batch {}",
+     "pointwise.negatives[1]: a sample that is scored by itself takes drawn items only; use unif"},
+    {"negatives { uniform { count: 4 } } negatives { unigram {} }", "negatives { all {} }",
+     "pointwise.negatives[0]: a sample that is scored by itself takes drawn items only"},
+    {"count: 4", "count: 0", "pointwise.negatives[0].uniform.count: 0 is outside 1 to"},
+    {"negatives { uniform { count: 4 } } negatives { unigram {} }", "",
+     "train.pointwise: there is no label to learn; set data.label_column, name tasks, or sample"},
+    {"  user_column", "  label_column: \"click\"\n  user_column",
+     "pointwise.negatives: events have labels, so they are not all positives; remove the negat"},
+    {"sampled_negatives: 99", "sampled_negatives: 10001",
+     "evaluate.sampled_negatives: 10001 is outside 0 to 10000"},
+    {"sampled99_ndcg@10", "sampled_ndcg@10", "\"sampled_ndcg@10\" is not a metric"},
+    {"sampled99_ndcg@10", "sampled99_auc", "\"sampled99_auc\" is not a metric"},
+    {"sampled99_ndcg@10", "sampled99_mrr", ""},
+};
+INSTANTIATE_TEST_SUITE_P(Din, ValidatePointwise, ::testing::ValuesIn(kCases));
+
+TEST(ValidatePointwiseJob, AValidOneHasNoFaults) {
+  EXPECT_THAT(ComplaintsOf(kJob), ::testing::IsEmpty());
+}
+
+TEST(ModelOptions, InputsArePlainFeaturesThenTargetsThenHistories) {
+  std::vector<Complaint> complaints;
+  const auto job = ParseJob(kJob, "job", &complaints);
+  ASSERT_TRUE(job.ok());
+  EXPECT_THAT(InputFeatures(*job), ::testing::ElementsAre("title", "item", "past"));
+  const auto all = ParseJob(Replaced(kJob, "feature: \"title\"", ""), "job", &complaints);
+  ASSERT_TRUE(all.ok());
+  EXPECT_THAT(PlainFeatures(*all), ::testing::ElementsAre("seen", "title"));
+  EXPECT_TRUE(IsImplicit(*job));
+}
+
+TEST(ModelOptions, SampledMetricsSayAmongHowMany) {
+  EXPECT_EQ(SampledMetricOf("sampled99_hr@10").negatives, 99u);
+  EXPECT_EQ(SampledMetricOf("sampled99_hr@10").name, "hr@10");
+  for (const char* other : {"hr@10", "sampled", "sampled_hr@10", "sampled99", "sampled9x_hr@1"}) {
+    EXPECT_EQ(SampledMetricOf(other).negatives, 0u) << other;
+  }
+}
+
+}  // namespace
+}  // namespace emporium

@@ -26,7 +26,7 @@ struct FixedBatch {
   worker::RowBuffer rows;
 };
 
-// A lane of the retrieval ceiling.
+// A lane of a model's ceiling.
 struct ModelLane {
   std::unique_ptr<models::Model> model;
   std::vector<float> values;
@@ -105,7 +105,7 @@ LaneCeiling PointwiseCeiling(const spec::Job& job, int64_t fields, int64_t dense
   return {std::move(lanes), samples};
 }
 
-Result<LaneCeiling> RetrievalCeiling(const spec::Job& job, const worker::BatchSource& source) {
+Result<LaneCeiling> ModelCeiling(const spec::Job& job, const worker::BatchSource& source) {
   std::vector<LaneCeiling::StepFunction> lanes;
   for (uint32_t i = 0; i < job.cluster().lanes(); ++i) {
     auto lane = std::make_shared<ModelLane>();  // shared with the copies of the function

@@ -37,7 +37,7 @@ class LaneCeiling {
 
 // A pointwise job: bench/ceiling.h with the job's sizes, its dense optimizer included.
 LaneCeiling PointwiseCeiling(const spec::Job& job, int64_t fields, int64_t dense_width);
-// A retrieval job: the job's own model on some batches of `source`, with rows that never change.
-Result<LaneCeiling> RetrievalCeiling(const spec::Job& job, const worker::BatchSource& source);
+// Any job: its own model on some batches of `source`, with rows that never change.
+Result<LaneCeiling> ModelCeiling(const spec::Job& job, const worker::BatchSource& source);
 
 }  // namespace emporium::bench

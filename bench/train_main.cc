@@ -1,7 +1,7 @@
 // Training throughput of a workload in `run` mode beside its dense-only ceiling: windows of the one
 // and of the other in turn, so that what else the machine does meets both.
 //
-//   bench_train [--workload=W1,W1s,W3] [--data=DIR] [--windows=N] [--window_seconds=S]
+//   bench_train [--workload=W1,W1s,W2,W3] [--data=DIR] [--windows=N] [--window_seconds=S]
 //
 // Run from the repository's root. Data is made once, into --data (default build/bench-data).
 #include <algorithm>
@@ -18,7 +18,7 @@
 #include "cluster/flags.h"
 #include "cluster/job_context.h"
 
-DEFINE_string(workload, "W1,W1s,W3", "which workloads, separated by commas");
+DEFINE_string(workload, "W1,W1s,W2,W3", "which workloads, separated by commas");
 DEFINE_int32(windows, 5, "windows of each kind");
 DEFINE_double(window_seconds, 3, "length of a window");
 DEFINE_uint32(micro_batches, 0, "micro-batches of a step; 0: as the job file says");
@@ -30,7 +30,9 @@ namespace {
 struct Workload {
   const char* name;
   const char* key;  // of its figures, and its job file
-  bool pointwise;
+  Status (*write)(const std::string& dir, const WorkloadOptions& options);
+  const char* folder;  // of its data
+  bool plain_ceiling;  // of bench/ceiling.h; else the job's own model
   WorkloadOptions data;
   // Of a window, until rows are there and the queues are full: CTR rows are many, and making them
   // is no part of a steady state, so the first window skips a whole epoch of them.
@@ -38,9 +40,10 @@ struct Workload {
 };
 
 const Workload kWorkloads[] = {
-    {"W1", "w1", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
-    {"W1s", "w1s", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
-    {"W3", "w3", false, {.samples = 40'000, .vocabulary = 2'000'000}, 6},
+    {"W1", "w1", WriteCtr, "ctr", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
+    {"W1s", "w1s", WriteCtr, "ctr", true, {.samples = 300'000, .vocabulary = 400'000}, 40},
+    {"W2", "w2", WriteSequences, "seq", false, {.samples = 100'000, .vocabulary = 2'000'000}, 50},
+    {"W3", "w3", WriteTwoTower, "twotower", false, {.samples = 40'000, .vocabulary = 2'000'000}, 6},
 };
 constexpr uint64_t kSkipSteps = 3;
 
@@ -57,9 +60,8 @@ Spread SpreadOf(std::vector<double> values) {
 
 Status LoadWorkload(const Workload& workload, const std::string& data,
                     cluster::JobContext* context) {
-  EMPORIUM_RETURN_IF_ERROR(workload.pointwise ? WriteCtr(data, workload.data)
-                                              : WriteTwoTower(data, workload.data));
-  FLAGS_data = data + (workload.pointwise ? "/ctr" : "/twotower");
+  EMPORIUM_RETURN_IF_ERROR(workload.write(data, workload.data));
+  FLAGS_data = data + "/" + workload.folder;
   FLAGS_work_dir = data + "/" + workload.key + ".emporium";
   const std::string job = FLAGS_jobs + "/" + workload.key + ".textproto";
   if (cluster::LoadJob(job, true, context) != 0) return InvalidArgument(job + ": see above");
@@ -112,10 +114,10 @@ Status MeasureWorkload(const Workload& workload, const std::string& data) {
                             worker::BatchSource::Open(context.job, context.dataset_dir()));
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<TrainRun> run, TrainRun::Start(context));
   std::optional<LaneCeiling> ceiling;
-  if (workload.pointwise) {
+  if (workload.plain_ceiling) {
     ceiling = PointwiseCeiling(context.job, kCtrFields, kCtrDense);
   } else {
-    EMPORIUM_ASSIGN_OR_RETURN(ceiling, RetrievalCeiling(context.job, *source));
+    EMPORIUM_ASSIGN_OR_RETURN(ceiling, ModelCeiling(context.job, *source));
   }
   std::vector<TrainWindow> windows;
   std::vector<LaneCeiling::Rate> ceilings;
@@ -138,7 +140,7 @@ Status MeasureAll() {
     const auto found = std::find_if(std::begin(kWorkloads), std::end(kWorkloads),
                                     [&name](const Workload& w) { return name == w.name; });
     if (found == std::end(kWorkloads)) {
-      return InvalidArgument("--workload: there is no " + name + "; it takes W1, W1s and W3");
+      return InvalidArgument("--workload: there is no " + name + "; it takes W1, W1s, W2 and W3");
     }
     EMPORIUM_RETURN_IF_ERROR(MeasureWorkload(*found, data));
   }

@@ -107,8 +107,8 @@ Status WriteMeta(const fs::path& dir, const char* workload, const std::string& f
 class Line {
  public:
   template <class T>
-  void Add(T value) {
-    if (!text_.empty()) text_ += ',';
+  void Add(T value, char before = ',') {
+    if (!text_.empty()) text_ += before;
     char digits[32];
     const auto end = std::to_chars(digits, digits + sizeof(digits), value).ptr;
     text_.append(digits, end);
@@ -171,6 +171,55 @@ Status WriteCtr(const std::string& dir, const WorkloadOptions& o) {
     vocabulary += (f > 0 ? ", " : "") + std::to_string(o.vocabulary);
   }
   return WriteMeta(out, "ctr", fields, vocabulary, o);
+}
+
+Status WriteSequences(const std::string& dir, const WorkloadOptions& o) {
+  const fs::path out = fs::path(dir) / "seq";
+  if (fs::exists(out / "meta.json")) return Status::Ok();
+  fs::create_directories(out);
+  std::mt19937_64 random(o.seed);
+  Zipf zipf(o.vocabulary, o.zipf);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  std::vector<int64_t> user(o.samples), item(o.samples), category(o.samples);
+  std::vector<int64_t> history(o.samples * kHistory);
+  std::vector<float> label(o.samples);
+  EMPORIUM_ASSIGN_OR_RETURN(File csv, Create(out / "events.csv"));
+  std::fprintf(csv.get(), "time,label,user,item,category,history\n");
+  Line line;
+  for (uint64_t n = 0; n < o.samples; ++n) {
+    const uint64_t taste = random() % kTastes * kTasteShift;
+    for (int j = 0; j < kHistory; ++j) {
+      const bool own = uniform(random) < 0.5;
+      history[n * kHistory + j] = KeyOf(1, zipf.Draw(random, own ? taste : 0));
+    }
+    const uint64_t user_id = zipf.Draw(random, 0);
+    const bool mine = uniform(random) < 0.5;
+    const uint64_t item_id = zipf.Draw(random, mine ? taste : 0);
+    user[n] = KeyOf(0, user_id);
+    item[n] = KeyOf(1, item_id);
+    category[n] = KeyOf(2, item_id % kCategories);
+    const double score =
+        (mine ? 1 : -1) + 0.5 * HiddenScore(1, item_id) + 0.3 * HiddenScore(0, user_id);
+    label[n] = uniform(random) < 1 / (1 + std::exp(-score)) ? 1 : 0;
+    line.Add(n);
+    line.Add(static_cast<int>(label[n]));
+    line.Add(user[n]);
+    line.Add(static_cast<uint64_t>(item[n]));
+    line.Add(category[n]);
+    for (int j = 0; j < kHistory; ++j) {
+      line.Add(static_cast<uint64_t>(history[n * kHistory + j]), j == 0 ? ',' : ' ');
+    }
+    line.WriteTo(csv.get());
+  }
+  const std::string rows = "(" + std::to_string(o.samples) + ", ";
+  EMPORIUM_RETURN_IF_ERROR(WriteNpy<int64_t>(out / "history.npy", "<i8", rows + "50)", history));
+  EMPORIUM_RETURN_IF_ERROR(WriteNpy<int64_t>(out / "user.npy", "<i8", rows + ")", user));
+  EMPORIUM_RETURN_IF_ERROR(WriteNpy<int64_t>(out / "item.npy", "<i8", rows + ")", item));
+  EMPORIUM_RETURN_IF_ERROR(WriteNpy<int64_t>(out / "category.npy", "<i8", rows + ")", category));
+  EMPORIUM_RETURN_IF_ERROR(WriteNpy<float>(out / "label.npy", "<f4", rows + ")", label));
+  const std::string vocabulary = std::to_string(o.vocabulary);
+  return WriteMeta(out, "seq", "\"user\", \"item\", \"category\"",
+                   vocabulary + ", " + vocabulary + ", " + std::to_string(kCategories), o);
 }
 
 Status WriteTwoTower(const std::string& dir, const WorkloadOptions& o) {

@@ -2,6 +2,9 @@
 // scripts read) and as CSV (which Emporium reads): the same samples in both.
 //
 //   ctr       26 categorical keys, 13 dense values, a label
+//   seq       user, item, category, a history of 50 item keys, a label; in CSV the items of a
+//   history
+//             are words, and keys unsigned
 //   twotower  a history of 50 item keys and the next item
 //
 // Ids follow a bounded Zipf law; a rank is scattered inside its vocabulary by a fixed bijection and
@@ -18,6 +21,7 @@ namespace emporium::bench {
 inline constexpr int kCtrFields = 26;
 inline constexpr int kCtrDense = 13;
 inline constexpr int kHistory = 50;
+inline constexpr int kCategories = 10'000;
 
 struct WorkloadOptions {
   uint64_t samples = 0;
@@ -28,6 +32,7 @@ struct WorkloadOptions {
 
 // Writes DIR/<kind>/{meta.json, *.npy, events.csv}; does nothing when meta.json is there already.
 Status WriteCtr(const std::string& dir, const WorkloadOptions& options);
+Status WriteSequences(const std::string& dir, const WorkloadOptions& options);
 Status WriteTwoTower(const std::string& dir, const WorkloadOptions& options);
 
 }  // namespace emporium::bench

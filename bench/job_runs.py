@@ -49,7 +49,7 @@ def metrics_of(work_dir):
     found = {}
     for stage in status["stages"]:
         metrics = stage.get("metrics", {})
-        if any(name.startswith(("ndcg@", "auc")) for name in metrics):
+        if any(name.startswith(("ndcg@", "auc", "sampled")) for name in metrics):
             found = metrics
     if not found:
         sys.exit(f"{work_dir}/status.json holds no metrics of an evaluation")

@@ -1,9 +1,10 @@
-"""References of the models over sequences: din, bst, bst_din: forward, loss, all gradients in float64.
+"""References of the models over sequences (din, bst, bst_din): forward, loss and all gradients in
+float64.
 
-A case has a plain field, two dense inputs, and one or two pairs of a target and a history; one sample
-has no history. Everything over events is written sample by sample and event by event, without
-padding; what batch norm and Dice need is taken over all events of the batch. Gradients are checked
-by differences.
+A case has a plain field, two dense inputs, and one or two pairs of a target and a history; one
+sample has no history. Everything over events is written sample by sample and event by event,
+without padding; what batch norm and Dice need is taken over all events of the batch. Gradients are
+checked by differences.
 """
 import zlib
 
@@ -195,8 +196,8 @@ def write_case(out, name, c):
         g = Context(p, training)
         x = torch.cat([table["profile"][one["profile"]], x_dense], 1)
         t = torch.cat([table[k][one[k]] for k in c["pairs"]], 1)
-        histories = [torch.cat([table[k][events[k][offset[b]:offset[b + 1]]] for k in c["pairs"]], 1)
-                     for b in range(SAMPLES)]
+        histories = [torch.cat([table[k][events[k][begin:end]] for k in c["pairs"]], 1)
+                     for begin, end in zip(offset, offset[1:])]
         z = full_mlp(g, "mlp", forward(g, c, x, t, histories), c["mlp"])[:, 0]
         return z.unsqueeze(0), g.seen
 

@@ -37,14 +37,15 @@ void CheckEdges(const Edges& edges, const std::string& field, Checker* check) {
 }
 
 // An item's id feature: returns the width of its rows, 0 when unknown.
-uint32_t CheckItemFeature(const spec::TwoTower& tower, Checker* check) {
-  const std::string field = "model.two_tower.item_feature";
+uint32_t CheckItemFeature(Checker* check) {
+  const FeatureOption option = ItemOption(check->job());
+  const std::string& field = option.path;
   const spec::Data& data = check->job().data();
-  if (tower.item_feature().empty()) {
+  if (option.feature.empty()) {
     check->Missing(field, "name the feature that gives an item's own row");
     return 0;
   }
-  const spec::Feature* feature = Referred(tower.item_feature(), field, check);
+  const spec::Feature* feature = Referred(option.feature, field, check);
   if (feature == nullptr) {
     return 0;
   }
@@ -57,17 +58,21 @@ uint32_t CheckItemFeature(const spec::TwoTower& tower, Checker* check) {
   return table == nullptr ? 0 : table->dim();
 }
 
-void CheckTitleAndAction(const spec::TwoTower& tower, uint32_t item_dim, Checker* check) {
-  const std::string path = "model.two_tower.";
-  const spec::Feature* title = nullptr;
-  if (tower.has_title_feature()) {
-    title = Referred(tower.title_feature(), path + "title_feature", check);
-    if (title != nullptr) {
-      ExpectSource(*title, spec::ITEM, path + "title_feature", check);
-      ExpectText(*title, path + "title_feature", check);
-      ExpectDim(*title, item_dim, "the item's table", path + "title_feature", check);
-    }
+// The feature of the words of items; null when there is none.
+const spec::Feature* CheckItemWords(uint32_t item_dim, Checker* check) {
+  const FeatureOption option = ItemWordsOption(check->job());
+  if (!option.set) return nullptr;
+  const spec::Feature* words = Referred(option.feature, option.path, check);
+  if (words != nullptr) {
+    ExpectSource(*words, spec::ITEM, option.path, check);
+    ExpectText(*words, option.path, check);
+    ExpectDim(*words, item_dim, "the item's table", option.path, check);
   }
+  return words;
+}
+
+void CheckActionAndQuery(const spec::TwoTower& tower, const spec::Feature* title, Checker* check) {
+  const std::string path = "model.two_tower.";
   if (tower.has_action_feature()) {
     const spec::Feature* action = Referred(tower.action_feature(), path + "action_feature", check);
     if (action != nullptr) {
@@ -168,17 +173,9 @@ void CheckPopularity(const spec::PopularityLogit& popularity, Checker* check) {
   }
 }
 
-void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
-  const spec::Data& data = check->job().data();
-  const auto needs = [&](bool there, const std::string& field, const std::string& why) {
-    check->Expect(there, field, "a two_tower model needs it: " + why, "set " + field);
-  };
-  needs(data.has_user_column(), "data.user_column", "whose history it is");
-  needs(data.has_item_column(), "data.item_column", "what is recommended");
-  needs(data.has_time_column(), "data.time_column", "what lies before what");
-  needs(data.has_history(), "data.history", "its user tower reads the past");
-  const uint32_t item_dim = CheckItemFeature(tower, check);
-  CheckTitleAndAction(tower, item_dim, check);
+void CheckTwoTower(const spec::TwoTower& tower, uint32_t item_dim, const spec::Feature* title,
+                   Checker* check) {
+  CheckActionAndQuery(tower, title, check);
   CheckUserTower(tower, item_dim, check);
   check->Expect(tower.initial_scale() >= 0.01F && tower.initial_scale() <= 100.0F,
                 "model.two_tower.initial_scale", "is outside 0.01 to 100", "give a value inside");
@@ -189,6 +186,24 @@ void CheckTwoTower(const spec::TwoTower& tower, Checker* check) {
   }
   if (tower.has_popularity()) {
     CheckPopularity(tower.popularity(), check);
+  }
+}
+
+// What every model that ranks items needs: who did what when, and a row for each item.
+void CheckRetrieval(Checker* check) {
+  const spec::Job& job = check->job();
+  const spec::Data& data = job.data();
+  const auto needs = [&](bool there, const std::string& field, const std::string& why) {
+    check->Expect(there, field, "a " + ModelName(job) + " model needs it: " + why, "set " + field);
+  };
+  needs(data.has_user_column(), "data.user_column", "whose history it is");
+  needs(data.has_item_column(), "data.item_column", "what is recommended");
+  needs(data.has_time_column(), "data.time_column", "what lies before what");
+  needs(data.has_history(), "data.history", "it reads the past");
+  const uint32_t item_dim = CheckItemFeature(check);
+  const spec::Feature* words = CheckItemWords(item_dim, check);
+  if (job.model().has_two_tower()) {
+    CheckTwoTower(job.model().two_tower(), item_dim, words, check);
   }
 }
 
@@ -221,8 +236,8 @@ void CheckModel(Checker* check) {
   if (model.kind_case() == spec::Model::KIND_NOT_SET) {
     check->Missing("model",
                    "name one, such as model { deepfm { ... } }; `emporium models` lists them");
-  } else if (model.has_two_tower()) {
-    CheckTwoTower(model.two_tower(), check);
+  } else if (IsRetrieval(check->job())) {
+    CheckRetrieval(check);
   } else {
     CheckPointwiseModel(check);
   }

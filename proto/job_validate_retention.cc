@@ -156,8 +156,9 @@ void CheckSlots(const spec::Table& table, const std::string& path, Checker* chec
   check->Expect(static_cast<uint32_t>(table.slot_size()) <= limits::kMaxSlots, path + ".slot",
                 std::to_string(table.slot_size()) + " slots are too many",
                 "at most " + std::to_string(limits::kMaxSlots) + " are possible");
-  check->Expect(table.slot_size() == 0 || !check->job().model().has_two_tower(), path + ".slot",
-                "slots are fed by the samples of pointwise models, and a two-tower has none",
+  check->Expect(table.slot_size() == 0 || !IsRetrieval(check->job()), path + ".slot",
+                "slots are fed by the samples of pointwise models, and a " +
+                    ModelName(check->job()) + " model has none",
                 "remove them");
 }
 

@@ -49,7 +49,7 @@ void CheckPopularityHook(const spec::SampledSoftmax& loss, const std::string& pa
   const bool in_batch =
       std::any_of(loss.negatives().begin(), loss.negatives().end(),
                   [](const spec::Negatives& entry) { return entry.has_in_batch(); });
-  const spec::Feature* item = check->FindFeature(check->job().model().two_tower().item_feature());
+  const spec::Feature* item = check->FindFeature(ItemOption(check->job()).feature);
   const spec::Table* table = item == nullptr ? nullptr : check->FindTable(item->table());
   if (in_batch && loss.log_q() && table != nullptr && !table->has_popularity()) {
     check->Add(path + ".log_q",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <string_view>
 #include <system_error>
 
@@ -29,6 +30,21 @@ const FieldDescriptor* OptionOf(const spec::Model& model, const char* name,
   return (*options)->GetDescriptor()->FindFieldByName(name);
 }
 
+// The first of these options that the model has.
+FeatureOption FeatureOptionOf(const spec::Job& job, std::initializer_list<const char*> names) {
+  FeatureOption option;
+  for (const char* name : names) {
+    const Message* options = nullptr;
+    const FieldDescriptor* field = OptionOf(job.model(), name, &options);
+    if (field == nullptr) continue;
+    option.path = "model." + ModelName(job) + "." + name;
+    option.set = options->GetReflection()->HasField(*options, field);
+    option.feature = options->GetReflection()->GetString(*options, field);
+    break;
+  }
+  return option;
+}
+
 }  // namespace
 
 std::string ModelName(const spec::Job& job) {
@@ -36,7 +52,16 @@ std::string ModelName(const spec::Job& job) {
   return kind == nullptr ? "" : kind->name();
 }
 
-bool IsRetrieval(const spec::Job& job) { return job.model().has_two_tower(); }
+bool IsRetrieval(const spec::Job& job) {
+  const Message* options = nullptr;
+  return OptionOf(job.model(), "similarity", &options) != nullptr;
+}
+
+FeatureOption ItemOption(const spec::Job& job) { return FeatureOptionOf(job, {"item_feature"}); }
+
+FeatureOption ItemWordsOption(const spec::Job& job) {
+  return FeatureOptionOf(job, {"title_feature", "attribute_feature"});
+}
 
 bool IsImplicit(const spec::Job& job) {
   return !ModelName(job).empty() && !IsRetrieval(job) && !job.data().has_label_column() &&

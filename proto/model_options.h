@@ -13,8 +13,20 @@ namespace emporium {
 // The name of the job's model as the job file has it: "deepfm". Empty: none is set.
 std::string ModelName(const spec::Job& job);
 
-// The model ranks items by vectors of users and items; otherwise it scores samples one by one.
+// The model ranks items by the similarity of vectors of users and items: it has an option
+// `similarity`. Otherwise it scores samples one by one.
 bool IsRetrieval(const spec::Job& job);
+
+// An option that names a feature.
+struct FeatureOption {
+  std::string path;     // "model.two_tower.item_feature"
+  bool set = false;     // the job file has it
+  std::string feature;  // what it names
+};
+// Of a retrieval model: the feature that gives an item's own row, `item_feature`, and that of the
+// words whose rows are added to it, `title_feature` or `attribute_feature`.
+FeatureOption ItemOption(const spec::Job& job);
+FeatureOption ItemWordsOption(const spec::Job& job);
 
 // It scores samples one by one and the data has no labels: every event is a positive.
 bool IsImplicit(const spec::Job& job);

@@ -100,7 +100,7 @@ Result<spec::Export> Exporter::SettingsOf(StageId stage) const {
   const spec::Stage& spec = job_.stage(static_cast<int>(stage.value()));
   if (scorer_.width() == 0) {
     return InvalidArgument("stage \"" + spec.name() +
-                           "\": only a two_tower model has vectors to export");
+                           "\": a model that scores samples has no vectors to export");
   }
   const bool safe = !spec.name().empty() && spec.name().front() != '.' &&
                     spec.name().find('/') == std::string::npos;

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "proto/model_options.h"
+
 namespace emporium::worker {
 namespace {
 
@@ -18,10 +20,11 @@ Result<std::optional<FeatureKeys>> OptionalFeature(const Dataset& dataset, const
   return std::optional<FeatureKeys>(std::move(keys));
 }
 
-Status CheckShape(const std::optional<FeatureKeys>& feature, bool lists, const char* option) {
+Status CheckShape(const std::optional<FeatureKeys>& feature, bool lists,
+                  const std::string& option) {
   if (feature.has_value() && feature->lists() != lists) {
     return InvalidArgument(
-        std::string("model.two_tower.") + option + ": feature \"" + feature->name() +
+        option + ": feature \"" + feature->name() +
         (lists ? "\" must have a TEXT column" : "\" must not have a TEXT column"));
   }
   return Status::Ok();
@@ -35,9 +38,10 @@ Result<std::unique_ptr<RetrievalColumns>> RetrievalColumns::Create(const Dataset
   auto columns = std::make_unique<RetrievalColumns>();
   columns->dataset = &dataset;
   EMPORIUM_ASSIGN_OR_RETURN(columns->item_key,
-                            ItemKeys(dataset, job, tower.item_feature(), &columns->item_table));
-  EMPORIUM_ASSIGN_OR_RETURN(const auto title, OptionalFeature(dataset, job, tower.title_feature()));
-  EMPORIUM_RETURN_IF_ERROR(CheckShape(title, true, "title_feature"));
+                            ItemKeys(dataset, job, ItemOption(job).feature, &columns->item_table));
+  const FeatureOption words = ItemWordsOption(job);
+  EMPORIUM_ASSIGN_OR_RETURN(const auto title, OptionalFeature(dataset, job, words.feature));
+  EMPORIUM_RETURN_IF_ERROR(CheckShape(title, true, words.path));
   columns->title_offset.push_back(0);
   if (title.has_value()) {
     columns->title_table = title->table();
@@ -47,9 +51,9 @@ Result<std::unique_ptr<RetrievalColumns>> RetrievalColumns::Create(const Dataset
     }
   }
   EMPORIUM_ASSIGN_OR_RETURN(columns->action, OptionalFeature(dataset, job, tower.action_feature()));
-  EMPORIUM_RETURN_IF_ERROR(CheckShape(columns->action, false, "action_feature"));
+  EMPORIUM_RETURN_IF_ERROR(CheckShape(columns->action, false, "model.two_tower.action_feature"));
   EMPORIUM_ASSIGN_OR_RETURN(columns->query, OptionalFeature(dataset, job, tower.query_feature()));
-  EMPORIUM_RETURN_IF_ERROR(CheckShape(columns->query, true, "query_feature"));
+  EMPORIUM_RETURN_IF_ERROR(CheckShape(columns->query, true, "model.two_tower.query_feature"));
   for (const std::string& name : tower.context().feature()) {
     EMPORIUM_ASSIGN_OR_RETURN(FeatureKeys keys, FeatureKeys::Create(dataset, job, name));
     columns->context.push_back(std::move(keys));

@@ -21,7 +21,7 @@
 
 namespace emporium::worker {
 
-// What the job's two-tower model reads of the data.
+// What the job's model reads of the data.
 struct RetrievalColumns {
   static Result<std::unique_ptr<RetrievalColumns>> Create(const Dataset& dataset,
                                                           const spec::Job& job);

@@ -6,14 +6,12 @@
 #include <utility>
 
 #include "models/rows.h"
+#include "models/zoo/retrieval.h"
 #include "proto/check.h"
 
 namespace emporium::models {
 
 namespace {
-
-constexpr double kSmallestScale = 0.01;
-constexpr double kLargestScale = 100;
 
 const FieldColumn& FieldOf(const Batch& batch, const std::string& feature) {
   for (const FieldColumn& field : batch.fields) {
@@ -24,8 +22,6 @@ const FieldColumn& FieldOf(const Batch& batch, const std::string& feature) {
 }
 
 }  // namespace
-
-at::Tensor ScaleOf(const at::Tensor& a) { return a.exp().clamp(kSmallestScale, kLargestScale); }
 
 RankingHead::RankingHead(ParameterList& list, const TwoTowerOptions& options)
     : features_(options.context),

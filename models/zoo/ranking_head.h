@@ -22,9 +22,6 @@
 
 namespace emporium::models {
 
-// exp(a), clipped to [0.01, 100].
-at::Tensor ScaleOf(const at::Tensor& a);
-
 class RankingHead {
  public:
   struct Logits {

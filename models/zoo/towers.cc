@@ -8,6 +8,7 @@
 
 #include "models/rows.h"
 #include "models/zoo/history_plan.h"
+#include "models/zoo/retrieval.h"
 #include "proto/check.h"
 
 namespace emporium::models {
@@ -49,15 +50,8 @@ ItemTower::ItemTower(ParameterList& list, const TwoTowerOptions& options) : opti
 }
 
 at::Tensor ItemTower::Embed(Pass& pass) const {
-  const ItemColumns& items = pass.batch().items;
-  if (items.count == 0) return at::empty({0, options_.dim}, pass.options());
-  std::vector<RowPart> parts;
-  parts.push_back(TablePart(pass, items.id, PoolKind::kSum, options_.dim));
-  if (options_.title && !items.title.index.empty()) {
-    parts.push_back(TablePart(pass, items.title, options_.title_pool, options_.dim));
-    parts.back().weight = options_.spec.title_weight();
-  }
-  return AssembleRows(pass, items.count, options_.dim, std::move(parts));
+  return EmbedItems(
+      pass, {options_.dim, options_.title, options_.title_pool, options_.spec.title_weight()});
 }
 
 at::Tensor ItemTower::Forward(Pass& pass, const at::Tensor& e) const {

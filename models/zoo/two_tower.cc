@@ -16,6 +16,7 @@
 #include "models/registry.h"
 #include "models/rows.h"
 #include "models/zoo/ranking_head.h"
+#include "models/zoo/retrieval.h"
 #include "models/zoo/towers.h"
 #include "models/zoo/two_tower_options.h"
 
@@ -83,8 +84,6 @@ class TwoTowerModel final : public Model {
   Vectors Compute(Pass& pass) const;
   Result<std::vector<LossTerm>> TrainSoftmax(Pass& pass, const spec::SampledSoftmax& spec) const;
   Result<std::vector<LossTerm>> TrainRanking(Pass& pass, const spec::RankingLoss& spec) const;
-  // Empty: no correction.
-  std::vector<float> LogQ(const Pass& pass, const spec::SampledSoftmax& spec) const;
 
   TwoTowerOptions options_;
   Device& device_;
@@ -109,26 +108,6 @@ TwoTowerModel::Vectors TwoTowerModel::Compute(Pass& pass) const {
   return {Normal(transformer_->Forward(pass, e)), Normal(v)};
 }
 
-// See LogPresence; the popularity stands with the rows of the items' table.
-std::vector<float> TwoTowerModel::LogQ(const Pass& pass, const spec::SampledSoftmax& spec) const {
-  bool certain = false;  // the whole catalogue is there: nothing to correct
-  for (const spec::Negatives& negatives : spec.negatives()) {
-    certain = certain || negatives.has_all();
-  }
-  if (!spec.log_q() || certain) return {};
-  const Batch& batch = pass.batch();
-  const CandidateColumns& candidates = batch.candidates;
-  if (candidates.in_batch_draws == 0) return LogPresence(candidates, {}, 0);
-  const TableRows& table = pass.table(batch.items.id.table);
-  std::vector<float> popularity;
-  popularity.reserve(candidates.item.size());
-  for (int32_t item : candidates.item) {
-    const int32_t row = batch.items.id.index[item];
-    popularity.push_back(table.popularity == nullptr ? 0 : table.popularity[row]);
-  }
-  return LogPresence(candidates, popularity, table.popularity_total);
-}
-
 Result<std::vector<LossTerm>> TwoTowerModel::TrainSoftmax(Pass& pass,
                                                           const spec::SampledSoftmax& spec) const {
   const Batch& batch = pass.batch();
@@ -140,15 +119,7 @@ Result<std::vector<LossTerm>> TwoTowerModel::TrainSoftmax(Pass& pass,
         WeighCountersBy(pass, pass.dense(beta_), batch.candidates.log_counts, {}, logits.numel())
             .view(logits.sizes()));
   }
-  const std::vector<float> log_q = LogQ(pass, spec);
-  // Nothing in the graph reads the logits again, so the gradient may take their place.
-  const at::Tensor gradient = pass.ToHost(logits.detach());
-  const LossValue loss = SampledSoftmaxLoss(gradient, batch.candidates, log_q, batch.weight,
-                                            static_cast<double>(spec.positives_power()));
-  EMPORIUM_RETURN_IF_ERROR(CheckFinite("softmax", loss.value));
-  pass.Backward({logits}, {pass.ToDevice(gradient)});
-  return std::vector<LossTerm>{{"loss", loss.value, loss.samples},
-                               {"softmax", loss.value, loss.samples}};
+  return TrainSampledSoftmax(pass, logits, spec);
 }
 
 Result<std::vector<LossTerm>> TwoTowerModel::TrainRanking(Pass& pass,

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/job_view.h"
+#include "models/zoo/retrieval.h"
 
 namespace emporium::models {
 
@@ -16,21 +17,6 @@ constexpr spec::FeatureSource kTitleSources[] = {spec::ITEM};
 constexpr spec::FeatureSource kEventSources[] = {spec::HISTORY};
 constexpr spec::FeatureSource kContextSources[] = {spec::ROW};
 
-// A further feature whose rows are added to the item's.
-std::optional<TableFeature> AddedFeature(const spec::Job& job, const std::string& field,
-                                         const std::string& name,
-                                         std::span<const spec::FeatureSource> sources, int32_t dim,
-                                         Complaints& complaints) {
-  auto found = FindTableFeature(job, field, name, sources, complaints);
-  if (found && dim != 0 && found->dim() != dim) {
-    complaints.Add(field, "table '" + found->table->name() + "' has dim " +
-                              std::to_string(found->dim()) + ", the item's table " +
-                              std::to_string(dim) +
-                              "; their rows are added up, so make them equal");
-  }
-  return found;
-}
-
 void ParseFeatures(const spec::Job& job, TwoTowerOptions& options, Complaints& complaints) {
   const spec::TwoTower& model = options.spec;
   auto item = FindTableFeature(job, kField + ".item_feature", model.item_feature(), kItemSources,
@@ -38,19 +24,19 @@ void ParseFeatures(const spec::Job& job, TwoTowerOptions& options, Complaints& c
   if (item) options.dim = item->dim();
   std::optional<TableFeature> title;
   if (model.has_title_feature()) {
-    title = AddedFeature(job, kField + ".title_feature", model.title_feature(), kTitleSources,
-                         options.dim, complaints);
+    title = FindAddedFeature(job, kField + ".title_feature", model.title_feature(), kTitleSources,
+                             options.dim, complaints);
     options.title = true;
     if (title) options.title_pool = PoolKindOf(title->feature->pooling());
   }
   if (model.has_action_feature()) {
-    AddedFeature(job, kField + ".action_feature", model.action_feature(), kEventSources,
-                 options.dim, complaints);
+    FindAddedFeature(job, kField + ".action_feature", model.action_feature(), kEventSources,
+                     options.dim, complaints);
     options.action = true;
   }
   if (model.has_query_feature()) {
-    auto query = AddedFeature(job, kField + ".query_feature", model.query_feature(), kEventSources,
-                              options.dim, complaints);
+    auto query = FindAddedFeature(job, kField + ".query_feature", model.query_feature(),
+                                  kEventSources, options.dim, complaints);
     options.query = true;
     if (query) options.query_pool = PoolKindOf(query->feature->pooling());
     if (query && title && query->table_id != title->table_id) {
@@ -121,12 +107,7 @@ void ParseTowers(TwoTowerOptions& options, Complaints& complaints) {
   if (options.residual() && options.spec.item_tower().residual().multiple() == 0) {
     complaints.Add(kField + ".item_tower.residual.multiple", "it is 0; give at least 1");
   }
-  const float scale = options.spec.initial_scale();
-  if (!(scale >= 0.01f && scale <= 100)) {
-    complaints.Add(kField + ".initial_scale", std::to_string(scale) +
-                                                  " lies outside of what is learned; give a number "
-                                                  "in [0.01, 100]");
-  }
+  CheckScale(kField + ".initial_scale", options.spec.initial_scale(), complaints);
 }
 
 void ParsePopularity(TwoTowerOptions& options, Complaints& complaints) {
@@ -152,32 +133,18 @@ void ParsePopularity(TwoTowerOptions& options, Complaints& complaints) {
 }
 
 void ParseStages(const spec::Job& job, TwoTowerOptions& options, Complaints& complaints) {
-  bool counts_draws = false;
   for (const spec::Stage& stage : job.stage()) {
     if (!stage.has_train()) continue;
     const spec::Train& train = stage.train();
     if (train.has_ranking()) {
       options.ranking = true;
       options.pair_head = options.pair_head || train.ranking().form() == spec::RankingLoss::PAIR;
-    } else if (train.has_sampled_softmax()) {
-      for (const spec::Negatives& negatives : train.sampled_softmax().negatives()) {
-        counts_draws =
-            counts_draws || (negatives.has_in_batch() && train.sampled_softmax().log_q());
-      }
-    } else {
+    } else if (!train.has_sampled_softmax()) {
       complaints.Add("stage '" + stage.name() + "'",
                      "a two-tower model trains with sampled_softmax or ranking; set one of them");
     }
   }
-  const spec::Feature* item = FindFeature(job, options.spec.item_feature());
-  const auto table = FindTable(job, item == nullptr ? "" : item->table());
-  if (!counts_draws || !table) return;
-  if (!job.table(table->value()).has_popularity()) {
-    complaints.Add("table '" + job.table(table->value()).name() + "'",
-                   "in-batch negatives with log_q need the popularity of the items; add "
-                   "popularity {} to the table");
-  }
-  options.needs.popularity_tables.push_back(*table);
+  FindPopularityTable(job, options.spec.item_feature(), &options.needs, complaints);
 }
 
 }  // namespace

@@ -82,7 +82,8 @@ constexpr Case kTables[] = {
     {"popularity {}", "popularity {} expiry { every_steps: 9 rows: 1023 }",
      "table[0].expiry.rows: 1023 are fewer than the 1024 partitions that share them"},
     {"popularity {}", "slot { name: \"n\" }",
-     "table[0].slot: slots are fed by the samples of pointwise models, and a two-tower has none"},
+     "table[0].slot: slots are fed by the samples of pointwise models, and a two_tower model "
+     "has none"},
     {"name: \"word\"", "name: \"item\"", "table[1].name: \"item\" is the name of an earlier one"},
     {"name: \"rest\"", "name: \"word\"", "dense[0].name: \"word\" is the name of an earlier one"},
     {"optimizer { adamw {} }", "", "dense[0].optimizer: is missing"},

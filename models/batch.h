@@ -57,19 +57,24 @@ struct CandidateColumns {
   float in_batch_draws = 0;       // pairs (row, positive) of the micro-batch
   float drawn = 0;                // draws (uniform, unigram, all) that log_q speaks of
 
-  // Positives: pairs (row, candidate); row-major, `positive_offset` [B + 1].
+  // Rows are what the softmax is taken for. Row b is the user of sample b, R = B, or with `event`
+  // (every_position): row r is the user as he was after the history event event[r] (an index into
+  // HistoryColumns), and a sample has any number of rows.
+  std::vector<int32_t> event;  // [R], or empty
+
+  // Positives: pairs (row, candidate); row-major, `positive_offset` [R + 1].
   std::vector<int32_t> positive_offset;
   std::vector<int32_t> positive;  // index into item [C]
   // Candidates that must not count as negatives of a row: its past, and when it has several
   // positives, all of them. A row's own positive still stands in its own denominator.
-  std::vector<int32_t> masked_offset;
-  std::vector<int32_t> masked;  // index into item [C]
+  std::vector<int32_t> masked_offset;  // [R + 1]
+  std::vector<int32_t> masked;         // index into item [C]
   // Ranking groups: candidates of a row with labels. Empty for the softmax.
   std::vector<int32_t> group_offset;
   std::vector<int32_t> group;      // index into item [C]
   std::vector<float> group_label;  // 1 or 0
 
-  // Learned popularity: log(1 + count_k(item c, R of row b)); [B, C, K] row-major, or empty.
+  // Learned popularity: log(1 + count_k(item c, R of row b)); [R, C, K] row-major, or empty.
   std::vector<float> log_counts;
 };
 

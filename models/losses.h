@@ -49,12 +49,13 @@ LossValue PairLogistic(std::span<const float> logits, const Groups& groups, doub
 LossValue ListRatio(std::span<const float> logits, const Groups& groups, double factor,
                     std::span<float> gradient);
 
-// Sampled softmax over the candidates of a batch. `logits` [B, C] is overwritten with the gradient.
+// Sampled softmax over the candidates of a batch. `logits` [R, C] is overwritten with the gradient.
+// `weights` [R], or empty.
 //
 // The denominator of row b has its own positives, uncorrected, and every candidate with `sampled`
 // that is not masked for b, at logit - log_q[c] (empty: no correction). The loss of a row is the
 // mean over its positives of -log p, rows without positives have none; rows are weighted by
-// n_positives^power (times their sample weight), divided by the sum of these.
+// n_positives^power (times their weight), divided by the sum of these.
 LossValue SampledSoftmaxLoss(at::Tensor logits, const CandidateColumns& candidates,
                              std::span<const float> log_q, std::span<const float> weights,
                              double power);

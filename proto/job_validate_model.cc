@@ -173,10 +173,21 @@ void CheckPopularity(const spec::PopularityLogit& popularity, Checker* check) {
   }
 }
 
+// What the stages of a model that gives one user vector a sample may not ask for.
+void CheckOneVector(Checker* check) {
+  for (int i = 0; i < check->job().stage_size(); ++i) {
+    check->Expect(!check->job().stage(i).train().sampled_softmax().every_position(),
+                  At("stage", i) + ".train.sampled_softmax.every_position",
+                  "a two_tower model has one user vector a sample, none for each event of it",
+                  "remove it, or use a model such as sasrec");
+  }
+}
+
 void CheckTwoTower(const spec::TwoTower& tower, uint32_t item_dim, const spec::Feature* title,
                    Checker* check) {
   CheckActionAndQuery(tower, title, check);
   CheckUserTower(tower, item_dim, check);
+  CheckOneVector(check);
   check->Expect(tower.initial_scale() >= 0.01F && tower.initial_scale() <= 100.0F,
                 "model.two_tower.initial_scale", "is outside 0.01 to 100", "give a value inside");
   check->Expect(std::abs(tower.initial_shift()) <= 100.0F, "model.two_tower.initial_shift",

@@ -100,6 +100,11 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
       CheckPopularityHook(train.sampled_softmax(), field, check);
       check->ExpectRange(train.sampled_softmax().positives_power(), -8, 8,
                          field + ".positives_power");
+      check->Expect(
+          !train.sampled_softmax().every_position() || !job.data().history().distinct_items(),
+          field + ".every_position",
+          "with history.distinct_items a user has another history for each event",
+          "remove one of them");
       return;
     }
     case spec::Train::kRanking: {

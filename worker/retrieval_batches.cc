@@ -77,6 +77,7 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
   const MicroBatchSamples picked(train.plan, seed_, stage, train.spec.in_time_order(), step, m);
   Work work{train,
             {},
+            {},
             RetrievalAssembler(columns_),
             RandomStream(seed_, Purpose::kNegatives, {stage.value(), step.value(), m.value()}),
             {},
@@ -86,10 +87,14 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
   std::vector<int32_t> first_events;
   for (uint32_t i = 0; i < picked.size(); ++i) {
     work.samples.push_back(picked.sample(i));
-    const std::span<const int32_t> events = train.samples.events(work.samples.back());
-    first_events.push_back(events.front());
-    if (!times.empty()) {
-      newest = std::max(newest, PushedTime(times[static_cast<size_t>(events.back())]));
+    const auto [first, last] = train.samples.rows(work.samples.back());
+    first_events.push_back(train.samples.events(first).front());
+    for (uint64_t row = first; row < last; ++row) {
+      work.rows.push_back(row);
+      if (!times.empty()) {
+        const int32_t event = train.samples.events(row).back();
+        newest = std::max(newest, PushedTime(times[static_cast<size_t>(event)]));
+      }
     }
   }
   FindPositives(&work);
@@ -102,9 +107,7 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
     work.assembler.batch().candidates.item.push_back(
         work.assembler.Item(static_cast<int32_t>(item)));
   }
-  for (const uint64_t sample : work.samples) {
-    work.assembler.AddHistory(train.samples.reference(sample));
-  }
+  AddHistories(&work);
   for (const std::vector<int32_t>& row : work.positives) {
     for (const int32_t item : row) {
       work.assembler.Sighted(item);
@@ -119,14 +122,30 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
   return planned;
 }
 
+void RetrievalBatches::AddHistories(Work* work) const {
+  const TrainingSamples& samples = work->stage.samples;
+  models::Batch& batch = work->assembler.batch();
+  for (const uint64_t sample : work->samples) {
+    const int32_t begin = batch.history.offset.back();
+    work->assembler.AddHistory(samples.history(sample));
+    if (!samples.every_position()) {
+      continue;
+    }
+    const auto [first, last] = samples.rows(sample);
+    for (uint64_t row = first; row < last; ++row) {
+      batch.candidates.event.push_back(begin + samples.entry(row));
+    }
+  }
+}
+
 void RetrievalBatches::FindPositives(Work* work) const {
   const TrainStage& stage = work->stage;
   const bool new_only = stage.spec.sampled_softmax().new_items_only();
-  for (const uint64_t sample : work->samples) {
+  for (const uint64_t row : work->rows) {
     std::vector<int32_t> items;
-    for (const int32_t event : stage.samples.events(sample)) {
+    for (const int32_t event : stage.samples.events(row)) {
       const auto e = static_cast<size_t>(event);
-      const bool had = new_only && columns_.history->Had(stage.samples.reference(sample), event);
+      const bool had = new_only && columns_.history->Had(stage.samples.reference(row), event);
       if (!had && (stage.labels.empty() || stage.labels[e] != 0)) {
         items.push_back(columns_.dataset->event_item()[e]);
       }
@@ -180,7 +199,7 @@ void RetrievalBatches::Softmax(Work* work) const {
   }
   out.masked_offset.push_back(0);
   std::vector<size_t> row_of_positive(candidates, SIZE_MAX);
-  for (size_t row = 0; row < work->samples.size(); ++row) {
+  for (size_t row = 0; row < work->rows.size(); ++row) {
     MaskRow(work, row, &row_of_positive);
   }
 }
@@ -196,7 +215,7 @@ void RetrievalBatches::MaskRow(Work* work, size_t row, std::vector<size_t>* row_
     }
   }
   if (work->stage.spec.sampled_softmax().mask_history()) {
-    const Reference& reference = work->stage.samples.reference(work->samples[row]);
+    const Reference& reference = work->stage.samples.reference(work->rows[row]);
     columns_.history->ForEachPastItem(reference, [&](int32_t item) {
       const int32_t candidate = work->candidates.Find(static_cast<uint64_t>(item));
       if (candidate >= 0 && (*row_of_positive)[static_cast<size_t>(candidate)] != row) {
@@ -211,10 +230,10 @@ void RetrievalBatches::Ranking(Work* work) const {
   const TrainStage& stage = work->stage;
   models::CandidateColumns& out = work->assembler.batch().candidates;
   out.group_offset.push_back(0);
-  for (size_t row = 0; row < work->samples.size(); ++row) {
+  for (size_t row = 0; row < work->rows.size(); ++row) {
     const std::vector<int32_t>& positives = work->positives[row];
     std::vector<int32_t> others;
-    for (const int32_t event : stage.samples.events(work->samples[row])) {
+    for (const int32_t event : stage.samples.events(work->rows[row])) {
       const int32_t item = columns_.dataset->event_item()[static_cast<size_t>(event)];
       if (!std::binary_search(positives.begin(), positives.end(), item)) {
         others.push_back(item);
@@ -239,8 +258,8 @@ void RetrievalBatches::Ranking(Work* work) const {
   }
   out.sampled.assign(work->candidates.size(), 0);
   out.log_q.assign(work->candidates.size(), 0.0f);
-  out.positive_offset.assign(work->samples.size() + 1, 0);
-  out.masked_offset.assign(work->samples.size() + 1, 0);
+  out.positive_offset.assign(work->rows.size() + 1, 0);
+  out.masked_offset.assign(work->rows.size() + 1, 0);
 }
 
 // Negatives of a row whose group has none: as often as it has positives, without what the user had.
@@ -266,7 +285,7 @@ void RetrievalBatches::DrawForRow(Work* work, size_t row, std::vector<int32_t>* 
     refused.Index(static_cast<uint64_t>(item));
   }
   columns_.history->ForEachPastItem(
-      work->stage.samples.reference(work->samples[row]),
+      work->stage.samples.reference(work->rows[row]),
       [&](int32_t item) { refused.Index(static_cast<uint64_t>(item)); });
   for (const int32_t item : drawn) {
     const size_t known = refused.size();
@@ -284,9 +303,9 @@ void RetrievalBatches::LogCounts(Work* work, bool every_pair) const {
   models::CandidateColumns& out = work->assembler.batch().candidates;
   const auto k = static_cast<size_t>(counters.count());
   const std::vector<uint64_t>& items = work->candidates.values();
-  out.log_counts.assign(work->samples.size() * items.size() * k, 0.0f);
-  for (size_t row = 0; row < work->samples.size(); ++row) {
-    const double reference = work->stage.samples.reference(work->samples[row]).time;
+  out.log_counts.assign(work->rows.size() * items.size() * k, 0.0f);
+  for (size_t row = 0; row < work->rows.size(); ++row) {
+    const double reference = work->stage.samples.reference(work->rows[row]).time;
     float* to = out.log_counts.data() + row * items.size() * k;
     if (!every_pair) {
       for (int32_t g = out.group_offset[row]; g < out.group_offset[row + 1]; ++g) {

@@ -39,6 +39,7 @@ class RetrievalBatches {
   struct Work {
     const TrainStage& stage;
     std::vector<uint64_t> samples;
+    std::vector<uint64_t> rows;  // of the samples (worker/training_samples.h)
     RetrievalAssembler assembler;
     RandomStream random;
     std::vector<std::vector<int32_t>> positives;  // items by row, ascending
@@ -48,6 +49,7 @@ class RetrievalBatches {
   RetrievalBatches(const RetrievalColumns& columns, uint64_t seed)
       : columns_(columns), seed_(seed) {}
   Status AddStage(const spec::Job& job, StageId stage);
+  void AddHistories(Work* work) const;
   void FindPositives(Work* work) const;
   void Softmax(Work* work) const;
   void MaskRow(Work* work, size_t row, std::vector<size_t>* row_of_positive) const;

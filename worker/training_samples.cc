@@ -33,6 +33,9 @@ Rules RulesOf(const spec::Job& job, StageId stage, const History& history) {
       train.last_days() > 0 ? history.train_cut() - train.last_days() * kDay : history.first_time();
   rules.earliest_reference = history.first_time() + history.options().warm_up_days() * kDay;
   rules.min_length = static_cast<int32_t>(history.options().min_length());
+  if (train.sampled_softmax().every_position()) {
+    rules.min_length = std::max(rules.min_length, 1);  // a row is asked as of an event
+  }
   rules.seed = job.seed();
   rules.stage = stage;
   return rules;
@@ -159,6 +162,52 @@ class Collector {
   uint64_t not_new_ = 0;
 };
 
+// All rows of a user that his newest history reaches.
+struct Sequence {
+  Reference history;
+  std::vector<Candidate> rows;
+  std::vector<int32_t> entries;  // of the history, by row
+};
+
+Sequence SequenceOf(std::span<Candidate> rows, const Dataset& dataset, const History& history) {
+  Sequence sequence;
+  for (const Candidate& row : rows) {
+    if (row.reference.known > sequence.history.known) sequence.history = row.reference;
+  }
+  std::vector<PastEvent> past;
+  history.Build(sequence.history, &past);
+  const std::span<const int32_t> events = dataset.events_of_user(sequence.history.user);
+  for (Candidate& row : rows) {
+    // A row has a history, so something is known.
+    const int32_t newest = events[static_cast<size_t>(row.reference.known) - 1];
+    const auto after = std::partition_point(
+        past.begin(), past.end(), [newest](const PastEvent& e) { return e.event <= newest; });
+    if (after == past.begin()) continue;
+    sequence.entries.push_back(static_cast<int32_t>(after - past.begin()) - 1);
+    sequence.rows.push_back(std::move(row));
+  }
+  return sequence;
+}
+
+// One for each user with rows, in the order of their last rows.
+std::vector<Sequence> SequencesOf(std::vector<Candidate> rows, const Dataset& dataset,
+                                  const History& history) {
+  std::stable_sort(rows.begin(), rows.end(), [](const Candidate& a, const Candidate& b) {
+    return a.reference.user < b.reference.user;
+  });
+  std::vector<Sequence> sequences;
+  for (size_t from = 0; from < rows.size();) {
+    size_t to = from;
+    while (to < rows.size() && rows[to].reference.user == rows[from].reference.user) ++to;
+    sequences.push_back(SequenceOf(std::span(rows).subspan(from, to - from), dataset, history));
+    from = to;
+  }
+  std::sort(sequences.begin(), sequences.end(), [](const Sequence& a, const Sequence& b) {
+    return a.rows.back().events.front() < b.rows.back().events.front();
+  });
+  return sequences;
+}
+
 }  // namespace
 
 Result<std::vector<uint8_t>> BinaryLabels(const Dataset& dataset, const spec::Data& data,
@@ -184,6 +233,12 @@ Result<std::vector<uint8_t>> BinaryLabels(const Dataset& dataset, const spec::Da
   return labels;
 }
 
+void TrainingSamples::AddRow(const Reference& reference, std::span<const int32_t> events) {
+  references_.push_back(reference);
+  events_.insert(events_.end(), events.begin(), events.end());
+  offset_.push_back(events_.size());
+}
+
 Result<TrainingSamples> TrainingSamples::Create(const Dataset& dataset, const History& history,
                                                 const spec::Job& job, StageId stage) {
   const spec::Stage& spec = job.stage(static_cast<int>(stage.value()));
@@ -195,11 +250,19 @@ Result<TrainingSamples> TrainingSamples::Create(const Dataset& dataset, const Hi
   }
   Collector collector(dataset, history, RulesOf(job, stage, history), std::move(groups),
                       std::move(labels));
+  std::vector<Candidate> rows = collector.Collect();
   TrainingSamples samples;
-  for (const Candidate& candidate : collector.Collect()) {
-    samples.references_.push_back(candidate.reference);
-    samples.events_.insert(samples.events_.end(), candidate.events.begin(), candidate.events.end());
-    samples.offset_.push_back(samples.events_.size());
+  if (spec.train().sampled_softmax().every_position()) {
+    for (const Sequence& sequence : SequencesOf(std::move(rows), dataset, history)) {
+      samples.histories_.push_back(sequence.history);
+      samples.first_row_.push_back(samples.references_.size());
+      for (const Candidate& row : sequence.rows) samples.AddRow(row.reference, row.events);
+      samples.entries_.insert(samples.entries_.end(), sequence.entries.begin(),
+                              sequence.entries.end());
+    }
+    samples.first_row_.push_back(samples.references_.size());
+  } else {
+    for (const Candidate& row : rows) samples.AddRow(row.reference, row.events);
   }
   if (samples.size() == 0) {
     return InvalidArgument("stage \"" + spec.name() + "\": no training sample is left; " +

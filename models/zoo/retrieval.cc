@@ -34,6 +34,18 @@ std::vector<float> LogQ(const Pass& pass, const spec::SampledSoftmax& spec) {
   return LogPresence(candidates, popularity, table.popularity_total);
 }
 
+// Weights of the softmax's rows; empty: all 1.
+std::vector<float> RowWeights(const Batch& batch) {
+  if (batch.candidates.event.empty() || batch.weight.empty()) return batch.weight;
+  std::vector<float> weights;
+  int32_t sample = 0;
+  for (int32_t event : batch.candidates.event) {
+    while (event >= batch.history.offset[sample + 1]) ++sample;
+    weights.push_back(batch.weight[sample]);
+  }
+  return weights;
+}
+
 }  // namespace
 
 at::Tensor EmbedItems(Pass& pass, const ItemRows& rows) {
@@ -54,9 +66,10 @@ Result<std::vector<LossTerm>> TrainSampledSoftmax(Pass& pass, const at::Tensor& 
                                                   const spec::SampledSoftmax& spec) {
   const Batch& batch = pass.batch();
   const std::vector<float> log_q = LogQ(pass, spec);
+  const std::vector<float> weights = RowWeights(batch);
   // Nothing in the graph reads the logits again, so the gradient may take their place.
   const at::Tensor gradient = pass.ToHost(logits.detach());
-  const LossValue loss = SampledSoftmaxLoss(gradient, batch.candidates, log_q, batch.weight,
+  const LossValue loss = SampledSoftmaxLoss(gradient, batch.candidates, log_q, weights,
                                             static_cast<double>(spec.positives_power()));
   EMPORIUM_RETURN_IF_ERROR(CheckFinite("softmax", loss.value));
   pass.Backward({logits}, {pass.ToDevice(gradient)});

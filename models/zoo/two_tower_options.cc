@@ -136,12 +136,16 @@ void ParseStages(const spec::Job& job, TwoTowerOptions& options, Complaints& com
   for (const spec::Stage& stage : job.stage()) {
     if (!stage.has_train()) continue;
     const spec::Train& train = stage.train();
+    const std::string field = "stage '" + stage.name() + "'";
     if (train.has_ranking()) {
       options.ranking = true;
       options.pair_head = options.pair_head || train.ranking().form() == spec::RankingLoss::PAIR;
     } else if (!train.has_sampled_softmax()) {
-      complaints.Add("stage '" + stage.name() + "'",
+      complaints.Add(field,
                      "a two-tower model trains with sampled_softmax or ranking; set one of them");
+    } else if (train.sampled_softmax().every_position()) {
+      complaints.Add(field + ".sampled_softmax.every_position",
+                     "a two-tower model has one user vector a sample; remove it");
     }
   }
   FindPopularityTable(job, options.spec.item_feature(), &options.needs, complaints);

@@ -198,6 +198,9 @@ constexpr Case kStages[] = {
      "table \"item\" does not keep; add popularity {} to the table, or set log_q: false"},
     {"negatives { in_batch {} } negatives { uniform { count: 64 } }", "",
      "stage[0].train.sampled_softmax.negatives: is missing; add negatives"},
+    {"uniform { count: 64 } }", "uniform {} } every_position: true",
+     "stage[0].train.sampled_softmax.every_position: a two_tower model has one user vector a "
+     "sample, none for each event of it; remove it, or use a model such as sasrec"},
     {"in_batch {}", "all {}", "negatives[0]: all {} leaves nothing for other negatives; use it"},
     {"in_batch {}", "", "sampled_softmax.negatives[0]: is missing; name one: in_batch {}"},
     {"uniform { count: 64 }", "uniform { count: 0 }", "negatives[1].uniform.count: 0 is outside"},
@@ -318,6 +321,14 @@ TEST(ValidateJobTest, AnEmptyJobLacksEverything) {
     missing.push_back(complaint.field);
   }
   EXPECT_THAT(missing, ::testing::ElementsAre("name", "data", "model", "stage"));
+}
+
+TEST(ValidateJobTest, EveryPositionNeedsOneHistory) {
+  const std::string job = Replaced(TwoTowerJob(), "uniform { count: 64 } }",
+                                   "uniform {} } every_position: true");
+  EXPECT_THAT(ComplaintsOf(Replaced(job, "max_length: 50", "distinct_items: true")),
+              ::testing::Contains(::testing::HasSubstr(
+                  "every_position: with history.distinct_items a user has another history")));
 }
 
 TEST(ValidateJobTest, TooManyTables) {

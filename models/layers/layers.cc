@@ -6,11 +6,20 @@
 
 namespace emporium::models {
 
+namespace {
+
+constexpr float kNormalStddev = 0.02f;
+
+}  // namespace
+
 Linear::Linear(ParameterList& list, const std::string& name, int64_t in, int64_t out, From from,
                bool train_only) {
-  const Start start = from == From::kZero ? Start::Constant(0) : Start::FanIn(in);
-  weight_ = list.Add(name + ".weight", {out, in}, start, train_only);
-  bias_ = list.Add(name + ".bias", {out}, start, train_only);
+  const Start zero = Start::Constant(0);
+  const Start weight = from == From::kZero     ? zero
+                       : from == From::kNormal ? Start::Normal(kNormalStddev)
+                                               : Start::FanIn(in);
+  weight_ = list.Add(name + ".weight", {out, in}, weight, train_only);
+  bias_ = list.Add(name + ".bias", {out}, from == From::kFanIn ? weight : zero, train_only);
 }
 
 at::Tensor Linear::Forward(const Pass& pass, const at::Tensor& x) const {

@@ -12,10 +12,11 @@
 
 namespace emporium::models {
 
-// y = x W^T + b; W [out, in] starts as torch.nn.Linear's does, or at zero.
+// y = x W^T + b; W [out, in] starts as torch.nn.Linear's does, or at zero, or (kNormal) normal with
+// standard deviation 0.02 and b at zero.
 class Linear {
  public:
-  enum class From : uint8_t { kFanIn, kZero };
+  enum class From : uint8_t { kFanIn, kZero, kNormal };
 
   Linear() = default;
   Linear(ParameterList& list, const std::string& name, int64_t in, int64_t out,

@@ -33,6 +33,10 @@ constexpr ModelEntry kModels[] = {
      "pairs of a target and its history", MakeBst},
     {spec::Model::kBstDin, "[OURS]", "transformer over earlier events, target attention over it",
      "pairs of a target and its history", MakeBstDin},
+    {spec::Model::kSasrec, "[CODE; attributes, similarity and relative bias OURS]",
+     "retrieval: causal transformer over the history",
+     "history, user, item and time columns; popularity of the items for in-batch negatives",
+     MakeSasRec},
 };
 
 }  // namespace

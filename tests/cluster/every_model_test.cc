@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 // The options by which each model is tried: all that it can switch on.
 const std::map<std::string, std::string> kOptions = {
     {"lr", ""},
+    {"sasrec", "attribute_feature: 'tags' feed_forward: 16 relative_bias: true initial_scale: 5"},
     {"fm", "linear_table: 'line'"},
     {"dnn", "mlp { hidden: [8, 4] activation: DICE batch_norm: true dropout: 0.2 }"},
     {"wdl", "linear_table: 'line' mlp { hidden: 8 activation: PRELU }"},

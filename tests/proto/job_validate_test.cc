@@ -324,11 +324,36 @@ TEST(ValidateJobTest, AnEmptyJobLacksEverything) {
 }
 
 TEST(ValidateJobTest, EveryPositionNeedsOneHistory) {
-  const std::string job = Replaced(TwoTowerJob(), "uniform { count: 64 } }",
-                                   "uniform {} } every_position: true");
+  const std::string job =
+      Replaced(TwoTowerJob(), "uniform { count: 64 } }", "uniform {} } every_position: true");
   EXPECT_THAT(ComplaintsOf(Replaced(job, "max_length: 50", "distinct_items: true")),
               ::testing::Contains(::testing::HasSubstr(
                   "every_position: with history.distinct_items a user has another history")));
+}
+
+// What every model that ranks items is asked.
+TEST(ValidateJobTest, SasRec) {
+  const std::string tower = TwoTowerJob();
+  const size_t begin = tower.find("model {");
+  const size_t end = tower.find("stage {");
+  const auto job = [&](const std::string& options) {
+    return Replaced(
+        tower.substr(0, begin) + "model {\n  sasrec { " + options + " }\n}\n" + tower.substr(end),
+        "ranking { negatives { unigram { count: 8 } } }",
+        "sampled_softmax { negatives { all {} } every_position: true }");
+  };
+  EXPECT_THAT(ComplaintsOf(job("item_feature: \"id\" attribute_feature: \"title\"")),
+              ::testing::IsEmpty());
+  const auto expect = [&](const std::string& text, const std::string& complaint) {
+    EXPECT_THAT(ComplaintsOf(text), ::testing::Contains(::testing::HasSubstr(complaint)));
+  };
+  expect(job(""), "model.sasrec.item_feature: is missing; name the feature");
+  expect(job("item_feature: \"id\" attribute_feature: \"words\""),
+         "model.sasrec.attribute_feature: feature \"words\" has source HISTORY");
+  expect(Replaced(job("item_feature: \"id\""), "  history { max_length: 50 }\n", ""),
+         "data.history: a sasrec model needs it: it reads the past");
+  expect(Replaced(job("item_feature: \"id\""), "  popularity {}\n", "\n"),
+         "stage[0].train.sampled_softmax.log_q: in_batch negatives need the item's popularity");
 }
 
 TEST(ValidateJobTest, TooManyTables) {

@@ -4,6 +4,8 @@
 //   Times are CPU time of the thread that owns the table, so that other programs do not show; page
 //   faults do, those that another thread has taken over do not. --alone: none does
 //   (ps/page_ahead.h).
+//   Batches in which the host of a virtual machine took a processor away (steal in /proc/stat, which
+//   comes late: in the batch or the next one) are left out: the kernel takes that for the thread's.
 //   The memory is taken and given back once before anything is timed, unless --cold: where a virtual
 //   machine's host has not backed a page yet, its first touch takes some 20 times as long, whatever
 //   it is for.
@@ -13,6 +15,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +40,16 @@ void Print(const char* what, std::vector<double> seconds) {
 }
 
 double ProcessCpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+// Ticks that the host had the processors instead of this machine.
+uint64_t StolenTicks() {
+  std::ifstream stat("/proc/stat");
+  std::string name;
+  uint64_t ticks = 0;
+  stat >> name;
+  for (int i = 0; i < 8; ++i) stat >> ticks;  // steal is the eighth
+  return ticks;
+}
 
 void WarmMemory(size_t bytes) {
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -65,15 +78,22 @@ int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {
   std::vector<ps::Slot> slots(kBatch);
   std::vector<double> all;
   std::vector<double> window;
+  size_t stolen = 0;
+  bool was_taken = false;
   uint64_t mark = 2 * from;
   uint64_t next = 0;
   while (next < to) {
     for (uint64_t& key : keys) key = KeyOfRank(next++);
+    const uint64_t ticks = StolenTicks();
     const double start = ThreadCpuSeconds();
     table.FindOrCreate(keys, slots);
     const double seconds = ThreadCpuSeconds() - start;
     if (next <= from) continue;
-    window.push_back(seconds);
+    const bool taken = StolenTicks() != ticks;
+    if (taken && !window.empty() && !was_taken) window.pop_back();
+    if (!taken) window.push_back(seconds);
+    stolen += taken ? 1 : 0;
+    was_taken = taken;
     if (next < mark && next < to) continue;
     Print(("to " + std::to_string(next)).c_str(), window);
     all.insert(all.end(), window.begin(), window.end());
@@ -81,6 +101,7 @@ int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {
     mark *= 2;
   }
   Print("all", all);
+  std::printf("%zu batches and those before them left out, in which the host took a processor away\n", stolen);
   std::printf("CPU time of this thread %.1f s, of all %.1f s\n", ThreadCpuSeconds(),
               ProcessCpuSeconds());
   if (!alone) page_ahead->WaitUntilIdle();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "proto/job_validate.h"
+#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {

@@ -13,10 +13,11 @@ namespace {
 
 void FillSinusoids(int64_t width, std::span<float> values) {
   for (size_t i = 0; i < values.size(); ++i) {
-    const auto row = static_cast<double>(static_cast<int64_t>(i) / width);
+    const int64_t row = static_cast<int64_t>(i) / width;
     const int64_t column = static_cast<int64_t>(i) % width;
-    const double power = static_cast<double>(column / 2 * 2) / static_cast<double>(width);
-    const double angle = row * std::pow(10000.0, -power);
+    const int64_t pair = column - column % 2;
+    const double power = static_cast<double>(pair) / static_cast<double>(width);
+    const double angle = static_cast<double>(row) * std::pow(10000.0, -power);
     values[i] = static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
   }
 }

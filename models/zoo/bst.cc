@@ -117,7 +117,7 @@ class BstDinModel final : public SequenceModel {
   // The rows of the elements with their position vectors added. An event has the same position
   // whether the target stands before it or not.
   at::Tensor Placed(Pass& pass, const Elements& elements, bool with_target) const {
-    const at::Tensor rows = ElementRows(pass, elements, with_target, {}, 0);
+    at::Tensor rows = ElementRows(pass, elements, with_target, {}, 0);
     if (!positions_.exists()) return rows;
     std::vector<int32_t> position(elements.position.begin(), elements.position.end());
     for (int32_t& place : position) place += place >= 0 && !with_target ? 1 : 0;

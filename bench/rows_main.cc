@@ -90,14 +90,16 @@ void MeasureOptimizer(const std::string& settings, uint32_t dim) {
   std::vector<float> weights(rows * dim, 0.1f), state(rows * states + 1, 0.5f);
   const std::vector<float> gradients(rows * dim, 0.01f);
   std::vector<float*> weights_of, state_of;
+  std::vector<const float*> gradient_of;
   std::vector<uint32_t> updates;
   for (size_t r = 0; r < rows; ++r) {
     weights_of.push_back(&weights[r * dim]);
     state_of.push_back(&state[r * states]);
+    gradient_of.push_back(&gradients[r * dim]);
     updates.push_back(static_cast<uint32_t>(1 + r % 1000));
   }
   Measure(settings, dim, rows, [&](SimdLevel level) {
-    optimizer->ApplyWith(level, {rows, dim, weights_of.data(), state_of.data(), gradients.data(),
+    optimizer->ApplyWith(level, {rows, dim, weights_of.data(), state_of.data(), gradient_of.data(),
                                  updates.data(), 0.1f});
   });
 }

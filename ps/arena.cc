@@ -35,6 +35,7 @@ std::byte* Arena::Allocate(size_t bytes) {
   if (rest > 0) AddHole(begin + bytes, rest);
   used_ += bytes;
   if (Touch(begin, bytes) && page_ahead_ != nullptr) AskAhead();
+  ReturnOne();
   return begin;
 }
 
@@ -61,9 +62,8 @@ void Arena::Free(std::byte* block, size_t bytes) {
     RemoveHole(next);
   }
   AddHole(begin, static_cast<size_t>(end - begin));
-  if (resident_ - ahead() - used_ > used_ / kKeptShare + kKeptBytes) {
-    Return(begin, static_cast<size_t>(end - begin));
-  }
+  if (KeepsTooMuch()) Return(begin, static_cast<size_t>(end - begin));
+  ReturnOne();
   DropAhead();
 }
 
@@ -78,6 +78,7 @@ void Arena::Clear() {
   by_size_.clear();
   next_extent_ = kHugePage;
   ahead_.clear();
+  returning_.clear();
   wanted_ahead_ = kFirstAhead;
   used_ = 0;
   resident_ = 0;
@@ -155,20 +156,41 @@ bool Arena::Touch(std::byte* begin, size_t bytes) {
   return took;
 }
 
+bool Arena::KeepsTooMuch() const {
+  return resident_ - ahead() - used_ > used_ / kKeptShare + kKeptBytes;
+}
+
 void Arena::Return(std::byte* begin, size_t bytes) {
-  Extent& extent = ExtentOf(begin);
+  const Extent& extent = ExtentOf(begin);
   const auto offset = static_cast<size_t>(begin - extent.begin);
   const size_t first = RoundUp(offset, extent.page) / extent.page;
   const size_t end = (offset + bytes) / extent.page;
   for (size_t p = first; p < end; ++p) {
-    std::byte* const page = extent.begin + p * extent.page;
-    if (!extent.touched[p] || ahead_.count(page) > 0) continue;
-    // It may have been used before it had come.
-    if (page_ahead_ != nullptr) page_ahead_->Cancel(page, extent.page);
-    madvise(page, extent.page, MADV_DONTNEED);
-    extent.touched[p] = false;
-    resident_ -= extent.page;
+    if (extent.touched[p]) returning_.insert(extent.begin + p * extent.page);
   }
+}
+
+void Arena::ReturnOne() {
+  while (!returning_.empty() && KeepsTooMuch()) {
+    std::byte* const page = *returning_.begin();
+    returning_.erase(returning_.begin());
+    Extent& extent = ExtentOf(page);
+    const auto after = holes_.upper_bound(page);
+    const bool free = after != holes_.begin() &&
+                      std::prev(after)->first + std::prev(after)->second >= page + extent.page;
+    const bool touched = extent.touched[static_cast<size_t>(page - extent.begin) / extent.page];
+    if (!free || !touched || ahead_.count(page) > 0) continue;
+    ReturnPage(extent, page);
+    return;
+  }
+}
+
+void Arena::ReturnPage(Extent& extent, std::byte* page) {
+  // It may have been used before it had come.
+  if (page_ahead_ != nullptr) page_ahead_->Cancel(page, extent.page);
+  madvise(page, extent.page, MADV_DONTNEED);
+  extent.touched[static_cast<size_t>(page - extent.begin) / extent.page] = false;
+  resident_ -= extent.page;
 }
 
 size_t Arena::MostAhead(uint64_t used) {
@@ -208,7 +230,7 @@ void Arena::DropAhead() {
   while (!ahead_.empty() && ahead_.size() > MostAhead(2 * used_)) {
     std::byte* const page = *std::prev(ahead_.end());
     ahead_.erase(page);
-    Return(page, kHugePage);
+    ReturnPage(ExtentOf(page), page);
   }
 }
 

@@ -7,7 +7,8 @@
 //     rows costs a few of them; the others ask for huge pages.
 //  3. Free space next to free space is one hole; the smallest hole that fits is used first.
 //  4. Pages without a block go back to the kernel once free pages are more than a fixed share of
-//     those in use (which keeps growth from giving back what it takes again at once).
+//     those in use (which keeps growth from giving back what it takes again at once), one with
+//     each block that is taken or freed.
 //  5. With a PageAhead, the huge pages that blocks will take next are asked for ahead of need: four
 //     at first, twice as many each time that one was needed before it had come. None while less
 //     than kLeastUsed is in use; else at most 8 MiB + 1/32 of what is in use, and 16 MiB. They
@@ -94,8 +95,14 @@ class Arena {
   void RemoveHole(Holes::iterator hole);
   // Whether it took pages that were not in use.
   bool Touch(std::byte* begin, size_t bytes);
-  // Gives the whole pages of a hole back to the kernel.
+  // Whether more pages are free than are kept.
+  bool KeepsTooMuch() const;
+  // The whole pages of a hole are to go back to the kernel.
   void Return(std::byte* begin, size_t bytes);
+  // Gives one of them back: each costs the kernel about a tenth of a millisecond, and a hole may
+  // have a hundred.
+  void ReturnOne();
+  void ReturnPage(Extent& extent, std::byte* page);
   // The most pages that may be ahead when so much is in use.
   static size_t MostAhead(uint64_t used);
   // Asks for pages until as many are ahead as are wanted.
@@ -112,6 +119,7 @@ class Arena {
   Holes holes_;                                      // by address
   std::set<std::pair<size_t, std::byte*>> by_size_;  // the same holes
   std::set<std::byte*> ahead_;                       // pages in holes that have been asked for
+  std::set<std::byte*> returning_;  // pages that are to go back if they are still free
   size_t wanted_ahead_ = kFirstAhead;
   uint64_t used_ = 0;
   uint64_t resident_ = 0;

@@ -46,7 +46,7 @@ EMPORIUM_INLINE void PrefetchRow(const std::byte* weights, size_t weight_bytes) 
 inline size_t RowsAhead(size_t weight_bytes) { return weight_bytes > 4 * kCacheLine ? 24 : 48; }
 
 // Where the rows of many slots are, weights and tails, worked out in blocks before the rows are
-// asked for. No slot is kNoSlot.
+// asked for. Slots that are kNoSlot have null pointers.
 class RowFinder {
  public:
   // Rows of a slot and of the next kBlock - 1 at least are known between Find and the next Find.
@@ -65,7 +65,9 @@ class RowFinder {
 
   void FindBlock(size_t begin) {
     const size_t end = std::min(begin + kBlock, slots_.size());
-    for (size_t i = begin; i < end; ++i) rows_[i % kRing] = places_[slots_[i]];
+    for (size_t i = begin; i < end; ++i) {
+      rows_[i % kRing] = slots_[i] != kNoSlot ? places_[slots_[i]] : RowRef();
+    }
   }
 
   const Slabs::Places places_;
@@ -137,6 +139,32 @@ class RowPass {
   const std::byte* tails_[kTails ? kRing : 1];
 };
 
+// The same for rows of many lines, beside which asking for directory entries costs more than
+// waiting for them a block at a time.
+template <bool kTails, size_t kWeightBytes, class Visit>
+void ForWideRows(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
+  const size_t weight_bytes = kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes();
+  const size_t tail_bytes = slabs.shape().tail_bytes();
+  const size_t ahead = RowsAhead(weight_bytes);
+  const size_t count = slots.size();
+  RowFinder rows(slabs, slots);
+  const auto ask = [&](size_t i) __attribute__((always_inline)) {
+    if (rows[i].weights == nullptr) return;
+    PrefetchRow<kWeightBytes>(rows[i].weights, weight_bytes);
+    if (kTails) PrefetchLines(rows[i].tail, tail_bytes);
+  };
+  for (size_t i = 0; i < std::min(ahead, count); ++i) ask(i);
+  for (size_t begin = 0; begin < count; begin += rows.kBlock) {
+    rows.Find(begin);
+    const size_t end = std::min(begin + rows.kBlock, count);
+    for (size_t i = begin; i < end; ++i) {
+      if (i + ahead < count) ask(i + ahead);
+      if (rows[i].weights == nullptr) continue;
+      visit(i, Slabs::ConstRowRef{rows[i].weights, rows[i].tail});
+    }
+  }
+}
+
 // visit(i, row of slots[i]) for every slot but kNoSlot; whether there was no such. `kTails`: the
 // tails are asked for too. `kWeightBytes`: of a row, where it is known when this is compiled; else
 // 0.
@@ -144,12 +172,15 @@ template <bool kTails, size_t kWeightBytes, class Visit>
 bool ForRows(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
   uint32_t absent = 0;  // counted rather than looked for: vector instructions do that
   for (const Slot slot : slots) absent += slot == kNoSlot ? 1 : 0;
-  if (absent == 0) {
+  const size_t weight_bytes = kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes();
+  if (weight_bytes > 2 * kCacheLine) {
+    ForWideRows<kTails, kWeightBytes, Visit>(slabs, slots, visit);
+  } else if (absent == 0) {
     RowPass<true, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
-    return true;
+  } else {
+    RowPass<false, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
   }
-  RowPass<false, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
-  return false;
+  return absent == 0;
 }
 
 // A copy in blocks of a size that the compiler knows needs no call.

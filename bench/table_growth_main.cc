@@ -4,11 +4,11 @@
 //   Times are CPU time of the thread that owns the table, so that other programs do not show; page
 //   faults do, those that another thread has taken over do not. --alone: none does
 //   (ps/page_ahead.h).
-//   Batches in which the host of a virtual machine took a processor away (steal in /proc/stat, which
-//   comes late: in the batch or the next one) are left out: the kernel takes that for the thread's.
-//   The memory is taken and given back once before anything is timed, unless --cold: where a virtual
-//   machine's host has not backed a page yet, its first touch takes some 20 times as long, whatever
-//   it is for.
+//   Batches in which the host of a virtual machine took a processor away (steal in /proc/stat,
+//   which comes late: in the batch or the next one) are left out: the kernel takes that for the
+//   thread's. The memory is taken and given back once before anything is timed, unless --cold:
+//   where a virtual machine's host has not backed a page yet, its first touch takes some 20 times
+//   as long, whatever it is for.
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -101,7 +101,9 @@ int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {
     mark *= 2;
   }
   Print("all", all);
-  std::printf("%zu batches and those before them left out, in which the host took a processor away\n", stolen);
+  std::printf(
+      "%zu batches and those before them left out, in which the host took a processor away\n",
+      stolen);
   std::printf("CPU time of this thread %.1f s, of all %.1f s\n", ThreadCpuSeconds(),
               ProcessCpuSeconds());
   if (!alone) page_ahead->WaitUntilIdle();

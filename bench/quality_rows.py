@@ -1,16 +1,18 @@
-"""The rows of docs/quality.md: which jobs on which data, what is shown of them, what they are held to.
+"""The rows of docs/quality.md: which jobs on which data, what is shown of them, what they are held
+to.
 
 A new row is one entry of ROWS, a new model on known data one entry of its row.
 """
 import collections
 
-# label: as the table names it. job: in bench/jobs. changes: [(pattern, replacement)] of its text, each
-# of which must match. goal: {metric: least value}. published: what others report of such a model.
+# label: as the table names it. job: in bench/jobs. changes: [(pattern, replacement)] of its text,
+# each of which must match. goal: {metric: least value}. published: what others report of such a
+# model.
 Entry = collections.namedtuple("Entry", "label job changes goal published", defaults=((), {}, ""))
 # about: data and protocol. folder: below --data. make: arguments of the script that makes the job's
-# files of the folder's; empty: they are read as they are. metrics: {name in the job's results: head}.
-# floors: {what: {metric: value's name in the results of the first entry}}. budget: how settings were
-# chosen.
+# files of the folder's; empty: they are read as they are. metrics: {name in the job's results:
+# head}. floors: {what: {metric: value's name in the results of the first entry}}. budget: how
+# settings were chosen.
 Row = collections.namedtuple("Row", "figure about folder make seeds metrics floors budget entries")
 
 CTR = {"auc": "AUC", "logloss": "logloss"}
@@ -32,8 +34,8 @@ def _tasks(data, label, name, goal, published=""):
 NO_ATTRIBUTES = ((r'^    attribute_feature: "attributes"\n', ""),
                  (r'^feature \{ name: "attributes".*\n', ""),
                  (r'^table \{\n  name: "attribute"\n(?:.*\n)*?\}\n', ""))
-LEAVE_ONE_OUT = ("leave-one-out (the last item of a user is test, the one before validation and part of "
-                 "the input at test)")
+LEAVE_ONE_OUT = ("leave-one-out (the last item of a user is test, the one before validation and "
+                 "part of the input at test)")
 
 
 def _sasrec(figure, title, name, goal, published):
@@ -49,8 +51,8 @@ def _sasrec(figure, title, name, goal, published):
 def _among_99(figure, title, name, published):
     goal = {"sampled99_hr@10": 0.51, "sampled99_ndcg@10": 0.33}
     return Row(
-        figure, f"{title}, {LEAVE_ONE_OUT}; ranked among 99 items that the user never had, drawn by the "
-        "job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99, {},
+        figure, f"{title}, {LEAVE_ONE_OUT}; ranked among 99 items that the user never had, drawn "
+        "by the job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99, {},
         "one setting of widths and rates for all models; early stop on validation NDCG@10",
         [Entry("DIN with attributes", "beauty_din", (), goal, published),
          Entry("BST with attributes", "beauty_bst", (), goal),
@@ -58,6 +60,7 @@ def _among_99(figure, title, name, published):
                {"sampled99_hr@10": 0.56, "sampled99_ndcg@10": 0.38})])
 
 
+ADULT = " (5 epochs; github.com/morningsky/multi_task_learning)"
 STAGE = r'^stage \{\n  name: "%s"\n(?:.*\n)*?\}\n'
 
 ROWS = {
@@ -81,13 +84,14 @@ ROWS = {
     "toys99": _among_99("Q4", "Amazon Toys and Games", "toys",
                         "SASRec .4663 / .3136, S3-Rec (attributes) .5530 / .3629; own draws"),
     "bert4rec": Row(
-        "Q5", f"Beauty with 54,542 items (BERT4Rec's files), {LEAVE_ONE_OUT}; all items ranked but the "
-        "user's earlier ones", "bert4rec_beauty", ("sequences.py", "bert4rec"), (1, 2, 3), RANK,
+        "Q5", f"Beauty with 54,542 items (BERT4Rec's files), {LEAVE_ONE_OUT}; all items ranked but "
+        "the user's earlier ones", "bert4rec_beauty", ("sequences.py", "bert4rec"), (1, 2, 3), RANK,
         ITEM_KNN, "settings of the Beauty row",
         [Entry("SASRec, sampled softmax", "bert4rec_sasrec", (), {"hr@10": 0.055, "ndcg@10": 0.033},
                "SASRec with full cross entropy .0533 / .0327")]),
     "taobao": Row(
-        "Q6", "Taobao, which viewed items go into the cart and are bought; rows split 72/8/20 at random",
+        "Q6", "Taobao, which viewed items go into the cart and are bought; rows split 72/8/20 at "
+        "random",
         "taobao_multibehaviour", ("multi_task_data.py", "taobao"), (1, 2, 3),
         {"auc[task=cart]": "AUC cart", "auc[task=buy]": "AUC buy"}, {},
         "one setting of widths and regularisation for all models, from validation AUC",
@@ -99,12 +103,12 @@ ROWS = {
         "uci_adult", ("multi_task_data.py", "adult"), (1, 2, 3),
         {"auc[task=income]": "AUC income", "auc[task=never_married]": "AUC never married"}, {},
         "one setting for all models, five epochs",
-        [_tasks("adult", "shared bottom", "shared_bottom", {}, ".9098 / .9635 (5 epochs; github.com/morningsky/multi_task_learning)"),
-         _tasks("adult", "MMoE", "mmoe", {}, ".9091 / .9638 (5 epochs; github.com/morningsky/multi_task_learning)"),
-         _tasks("adult", "PLE", "ple", {}, ".9103 / .9635 (5 epochs; github.com/morningsky/multi_task_learning)")]),
+        [_tasks("adult", "shared bottom", "shared_bottom", {}, ".9098 / .9635" + ADULT),
+         _tasks("adult", "MMoE", "mmoe", {}, ".9091 / .9638" + ADULT),
+         _tasks("adult", "PLE", "ple", {}, ".9103 / .9635" + ADULT)]),
     "onlineretail": Row(
-        "Q11", "Online Retail: items that a customer has not bought before, of the last 30 days; all "
-        "3,659 items ranked", "onlineretail", (), (1, 2, 3), RANK,
+        "Q11", "Online Retail: items that a customer has not bought before, of the last 30 days; "
+        "all 3,659 items ranked", "onlineretail", (), (1, 2, 3), RANK,
         {"popularity, 30 days": "floor_pop30d_%s", "popularity, 7 days": "floor_pop7d_%s",
          "item-kNN": "floor_knn_%s"},
         "settings of a prototype that was tuned on the two months before the test month",
@@ -115,7 +119,8 @@ ROWS = {
          Entry("512 negatives by popularity, logQ", "onlineretail",
                ((r"negatives \{ all \{\} \}", "negatives { unigram { count: 512 } }"),)),
          Entry("the same without logQ", "onlineretail",
-               ((r"negatives \{ all \{\} \}", "negatives { unigram { count: 512 } } log_q: false"),)),
+               ((r"negatives \{ all \{\} \}",
+                 "negatives { unigram { count: 512 } } log_q: false"),)),
          Entry("without the popularity part", "onlineretail",
                ((r"^    popularity \{\n(?:      counter.*\n)*    \}\n", ""),)),
          Entry("without title words", "onlineretail",

@@ -1,4 +1,4 @@
-"""bench/quality: its rows fit the jobs, and its table says what was measured. Results are made up."""
+"""bench/quality: its rows fit the jobs, its table says what was measured. Results are made up."""
 import importlib.machinery
 import os
 import sys
@@ -60,13 +60,15 @@ class Quality(unittest.TestCase):
         self.assertEqual(self.quality.short_of(entry, line), [("auc", 0.9, 0.9336)])
         self.assertIn("AUC 0.9336: short", "\n".join(
             self.quality.row_text("frappe", self.quality.ROWS["frappe"], {("frappe", "LR"): line})))
-        self.assertEqual(self.quality.short_of(entry, self.line("frappe", "LR", {"auc": [0.95]})), [])
+        line = self.line("frappe", "LR", {"auc": [0.95]})
+        self.assertEqual(self.quality.short_of(entry, line), [])
 
     def test_floors_stand_above_the_models(self):
         row = self.quality.ROWS["onlineretail"]
         label = row.entries[0].label
         line = self.line("onlineretail", label, {
-            "hr@10": [0.5], "ndcg@10": [0.15], "floor_pop7d_hr@10": [0.4], "floor_pop7d_ndcg@10": [0.1]})
+            "hr@10": [0.5], "ndcg@10": [0.15],
+            "floor_pop7d_hr@10": [0.4], "floor_pop7d_ndcg@10": [0.1]})
         text = self.quality.row_text("onlineretail", row, {("onlineretail", label): line})
         self.assertIn("| floor: popularity, 7 days | 0.4000 | 0.1000 | | | | |", text)
 

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "bench/cpu_time.h"
+#include "bench/table_limit.h"
 #include "bench/table_workload.h"
-#include "proto/check.h"
 #include "ps/table.h"
 
 namespace emporium::bench {
@@ -52,13 +52,9 @@ uint64_t StolenTicks() {
 }
 
 void WarmMemory(size_t bytes) {
-  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  EMPORIUM_CHECK(memory != MAP_FAILED, "there are addresses");
-  madvise(memory, bytes, MADV_HUGEPAGE);
+  const HugeArray<std::byte> memory(bytes);
   // Refused by an old kernel or for want of memory: then what is timed pays for it.
-  madvise(memory, bytes, MADV_POPULATE_WRITE);
-  munmap(memory, bytes);
+  madvise(memory.data(), bytes, MADV_POPULATE_WRITE);
 }
 
 int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {

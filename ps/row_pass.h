@@ -75,13 +75,13 @@ class RowFinder {
   RowRef rows_[kRing];
 };
 
-// One loop, so that addresses are worked out while rows are waited for; their directory entries are
-// asked for before that, or all would wait for them. Every instruction shows where rows are short.
-// kAll: no slot is kNoSlot.
-template <bool kAll, bool kTails, size_t kWeightBytes, class Visit>
-class RowPass {
+// For short rows, none of whose slots is kNoSlot: one loop, so that addresses are worked out while
+// rows are waited for. Directory entries are asked for before that, or all would wait for them.
+// Every instruction shows.
+template <bool kTails, size_t kWeightBytes, class Visit>
+class ShortRowPass {
  public:
-  RowPass(const Slabs& slabs, std::span<const Slot> slots, Visit visit)
+  ShortRowPass(const Slabs& slabs, std::span<const Slot> slots, Visit visit)
       : places_(slabs),
         weight_bytes_(kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes()),
         tail_bytes_(slabs.shape().tail_bytes()),
@@ -112,11 +112,9 @@ class RowPass {
   static constexpr size_t kEntriesAhead = 64;  // of the rows that are asked for
 
   EMPORIUM_INLINE void AskEntry(size_t i) const {
-    if (!kAll && slots_[i] == kNoSlot) return;
     __builtin_prefetch(places_.EntryOf(slots_[i]), 0, 3);
   }
   EMPORIUM_INLINE void AskRow(size_t i) {
-    if (!kAll && slots_[i] == kNoSlot) return;
     const RowRef row = places_[slots_[i]];
     weights_[i % kRing] = row.weights;
     PrefetchRow<kWeightBytes>(row.weights, weight_bytes_);
@@ -125,7 +123,6 @@ class RowPass {
     PrefetchLines(row.tail, tail_bytes_);
   }
   EMPORIUM_INLINE void VisitRow(size_t i) {
-    if (!kAll && slots_[i] == kNoSlot) return;
     visit_(i, Slabs::ConstRowRef{weights_[i % kRing], kTails ? tails_[i % kRing] : nullptr});
   }
 
@@ -139,10 +136,10 @@ class RowPass {
   const std::byte* tails_[kTails ? kRing : 1];
 };
 
-// The same for rows of many lines, beside which asking for directory entries costs more than
-// waiting for them a block at a time.
+// For all rows: addresses a block at a time. Beside rows of many lines asking for directory entries
+// costs more than waiting for them.
 template <bool kTails, size_t kWeightBytes, class Visit>
-void ForWideRows(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
+void ForRowsByBlock(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
   const size_t weight_bytes = kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes();
   const size_t tail_bytes = slabs.shape().tail_bytes();
   const size_t ahead = RowsAhead(weight_bytes);
@@ -173,12 +170,10 @@ bool ForRows(const Slabs& slabs, std::span<const Slot> slots, Visit visit) {
   uint32_t absent = 0;  // counted rather than looked for: vector instructions do that
   for (const Slot slot : slots) absent += slot == kNoSlot ? 1 : 0;
   const size_t weight_bytes = kWeightBytes > 0 ? kWeightBytes : slabs.shape().weight_bytes();
-  if (weight_bytes > 2 * kCacheLine) {
-    ForWideRows<kTails, kWeightBytes, Visit>(slabs, slots, visit);
-  } else if (absent == 0) {
-    RowPass<true, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
+  if (absent == 0 && weight_bytes <= 2 * kCacheLine) {
+    ShortRowPass<kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
   } else {
-    RowPass<false, kTails, kWeightBytes, Visit>(slabs, slots, visit).Run();
+    ForRowsByBlock<kTails, kWeightBytes, Visit>(slabs, slots, visit);
   }
   return absent == 0;
 }

@@ -39,10 +39,11 @@ float* StepRows::Sums::Take() {
   return blocks_[block].data() + (taken_++ % block_rows_) * dim_;
 }
 
-void StepRows::AddGradient(const float* from, Gradient* to) {
-  float* const sum = to->sum != nullptr ? to->sum : sums_.Take();
-  AddFloats(to->at, from, dim_, sum);
-  *to = {sum, sum};
+void StepRows::AddGradient(const float* from, uint32_t position) {
+  float*& sum = sum_of_[position];
+  if (sum == nullptr) sum = sums_.Take();
+  AddFloats(gradients_[position], from, dim_, sum);
+  gradients_[position] = sum;
 }
 
 void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
@@ -63,12 +64,13 @@ void StepRows::Add(std::span<const uint64_t> keys, std::span<const Slot> slots,
     uint32_t& position = slots[i] != kNoSlot ? Known(slots[i]) : Awaited(keys[i]);
     if (position == kFree) {
       position = static_cast<uint32_t>(slots_.size());
-      gradients_.push_back({gradient, nullptr});
+      gradients_.push_back(gradient);
+      sum_of_.push_back(nullptr);
       slots_.push_back(slots[i]);
       if (needs_keys_) keys_.push_back(keys[i]);
       if (popularity_) counts_.push_back(count);
     } else {
-      AddGradient(gradient, &gradients_[position]);
+      AddGradient(gradient, position);
       if (popularity_) counts_[position] += count;
     }
     if (!observed) continue;
@@ -179,12 +181,10 @@ uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor
   }
   if (previous_weights_.size() < rows * row_bytes_) previous_weights_.resize(rows * row_bytes_);
   previous_popularity_.resize(popularity_ ? rows : 0);
-  gradient_rows_.clear();
-  for (const Gradient& gradient : gradients_) gradient_rows_.push_back(gradient.at);
   table.Apply({.keys = keys_,
                .slots = slots_,
                .gradients = {},
-               .gradient_rows = gradient_rows_,
+               .gradient_rows = gradients_,
                .counts = counts_,
                .step = step,
                .learning_rate_factor = learning_rate_factor,
@@ -202,6 +202,7 @@ void StepRows::ForgetGradients() {
   keys_.clear();
   counts_.clear();
   gradients_.clear();
+  sum_of_.clear();
   sums_.Forget();
 }
 

@@ -53,11 +53,6 @@ class StepRows {
 
  private:
   static constexpr uint32_t kFree = 0xffffffff;
-  // A row's gradient: a push's own until a second one adds to it.
-  struct Gradient {
-    const float* at = nullptr;
-    float* sum = nullptr;  // null: `at` lies in a push
-  };
   // Sums of rows, which stay where they are while more are taken; memory is kept for the next step.
   class Sums {
    public:
@@ -120,7 +115,7 @@ class StepRows {
   uint32_t& Awaited(uint64_t key);
   // Counts the awaited keys' sightings, and forgets those that are not admitted. How many.
   uint64_t Admit(Admission& admission);
-  void AddGradient(const float* from, Gradient* to);
+  void AddGradient(const float* from, uint32_t position);
   // Takes out positions that were given up: slot kNoSlot although nothing is awaited.
   void CloseGaps();
   // Gives every awaited key its row.
@@ -137,14 +132,14 @@ class StepRows {
   const size_t row_slots_;
   // The step that is being added up.
   Positions<Slot> positions_;
-  std::vector<Slot> slots_;          // kNoSlot: no row yet
-  std::vector<uint64_t> keys_;       // [rows] where the table needs them, else none
-  std::vector<Gradient> gradients_;  // [rows]
+  std::vector<Slot> slots_;              // kNoSlot: no row yet
+  std::vector<uint64_t> keys_;           // [rows] where the table needs them, else none
+  std::vector<const float*> gradients_;  // [rows]: a push's own until a second one adds to it
+  std::vector<float*> sum_of_;           // [rows]: then here; null before
   Sums sums_;
-  std::vector<const float*> gradient_rows_;  // what Table::Apply is given
-  std::vector<float> counts_;                // [rows]
-  Positions<uint64_t> awaited_;              // of the keys without a row
-  std::vector<uint64_t> awaited_keys_;       // as they came, with ...
+  std::vector<float> counts_;           // [rows]
+  Positions<uint64_t> awaited_;         // of the keys without a row
+  std::vector<uint64_t> awaited_keys_;  // as they came, with ...
   std::vector<uint32_t> awaited_positions_;
   // What was observed of rows, in the order of Add; rows of which nothing was are left out.
   std::vector<uint32_t> observed_position_;

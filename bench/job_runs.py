@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -54,6 +55,28 @@ def metrics_of(work_dir):
     if not found:
         sys.exit(f"{work_dir}/status.json holds no metrics of an evaluation")
     return found
+
+
+def train_seeds(build, path, changes, seeds, data, place):
+    """Runs the job at `path` with `changes` once for each seed, below the folder `place`; yields
+    (seed, metrics, seconds, MiB at the most)."""
+    for seed in seeds:
+        work = os.path.join(place, f"seed{seed}")
+        job = changed_job(path, work + ".textproto",
+                          [(r"^seed: \d+", f"seed: {seed}"), *changes])
+        command = [os.path.join(build, "emporium"), "run", job, "--data", os.path.abspath(data),
+                   "--work_dir", work]
+        print("$", " ".join(command), flush=True)
+        begin = time.monotonic()
+        with open(work + ".log", "w+", encoding="utf-8", errors="replace") as log:
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(process.pid, 0)
+            if status != 0:
+                log.seek(0)
+                code = os.waitstatus_to_exitcode(status)
+                sys.exit(f"{log.read()}\n{command[1]} ended with code {code}")
+        yield seed, metrics_of(work), time.monotonic() - begin, usage.ru_maxrss / 1024
 
 
 def last_digest(build, work_dir):

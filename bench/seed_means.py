@@ -5,7 +5,6 @@ usage: seed_means.py JOB --data DIR --build DIR --seeds 1,2,3
 """
 import argparse
 import collections
-import os
 import statistics
 import tempfile
 
@@ -21,15 +20,12 @@ def main():
     options = parser.parse_args()
     values = collections.defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="emporium-quality-") as place:
-        for seed in options.seeds.split(","):
-            job = job_runs.changed_job(options.job, os.path.join(place, f"seed{seed}.textproto"),
-                                       [(r"^seed: \d+", f"seed: {seed}")])
-            work = os.path.join(place, f"seed{seed}")
-            job_runs.emporium(options.build, "run", job, "--data", os.path.abspath(options.data),
-                              "--work_dir", work)
-            for name, value in job_runs.metrics_of(work).items():
+        for seed, metrics, _, _ in job_runs.train_seeds(options.build, options.job, [],
+                                                        options.seeds.split(","), options.data,
+                                                        place):
+            for name, value in metrics.items():
                 values[name].append(value)
-            last = " ".join(f"{name} {of[-1]:.4f}" for name, of in values.items())
+            last = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             print(f"seed {seed}: {last}")
     for name, of in sorted(values.items()):
         print(f"figure {name} {statistics.mean(of):.6f}")

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,16 +39,6 @@ void Print(const char* what, std::vector<double> seconds) {
 }
 
 double ProcessCpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
-
-// Ticks that the host had the processors instead of this machine.
-uint64_t StolenTicks() {
-  std::ifstream stat("/proc/stat");
-  std::string name;
-  uint64_t ticks = 0;
-  stat >> name;
-  for (int i = 0; i < 8; ++i) stat >> ticks;  // steal is the eighth
-  return ticks;
-}
 
 void WarmMemory(size_t bytes) {
   const HugeArray<std::byte> memory(bytes);
@@ -80,12 +69,12 @@ int Main(uint32_t dim, uint64_t from, uint64_t to, bool alone) {
   uint64_t next = 0;
   while (next < to) {
     for (uint64_t& key : keys) key = KeyOfRank(next++);
-    const uint64_t ticks = StolenTicks();
+    const uint64_t ticks = ReadMachineTicks().stolen;
     const double start = ThreadCpuSeconds();
     table.FindOrCreate(keys, slots);
     const double seconds = ThreadCpuSeconds() - start;
     if (next <= from) continue;
-    const bool taken = StolenTicks() != ticks;
+    const bool taken = ReadMachineTicks().stolen != ticks;
     if (taken && !window.empty() && !was_taken) window.pop_back();
     if (!taken) window.push_back(seconds);
     stolen += taken ? 1 : 0;

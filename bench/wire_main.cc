@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <deque>
-#include <fstream>
 #include <future>
 #include <memory>
 #include <random>
@@ -47,13 +46,7 @@ double SecondsSince(steady_clock::time_point begin) {
 }
 
 // Processor time that the machine has spent on anything since it started.
-double MachineSeconds() {
-  std::ifstream stat("/proc/stat");
-  std::string name;
-  uint64_t user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0;
-  stat >> name >> user >> nice >> system >> idle >> wait >> irq >> soft;
-  return static_cast<double>(user + nice + system + irq + soft) / 100;
-}
+double MachineSeconds() { return static_cast<double>(ReadMachineTicks().busy) / 100; }
 
 double MedianOf(std::vector<double> values, double at = 0.5) {
   EMPORIUM_CHECK(!values.empty(), "something was measured");

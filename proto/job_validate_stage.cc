@@ -130,7 +130,7 @@ void CheckLoss(const spec::Train& train, const std::string& path, Checker* check
   }
 }
 
-// "auc", "auc[task=click]" of a job with such a task, or "sampled99_hr@10" of a model that ranks
+// "auc", "auc[task=click]" of a job with such a task, or "sampled99_hr@10" of a ranking among
 // sampled items.
 bool IsMetric(const std::string& full, const spec::Job& job) {
   std::string name = full;
@@ -138,8 +138,7 @@ bool IsMetric(const std::string& full, const spec::Job& job) {
   if (sampled.negatives > 0) {
     const bool ranks = sampled.name == "mrr" || sampled.name.starts_with("hr@") ||
                        sampled.name.starts_with("ndcg@");
-    return ranks && sampled.negatives <= kMaxRankedNegatives && !IsRetrieval(job) &&
-           IsMetric(sampled.name, job);
+    return ranks && sampled.negatives <= kMaxRankedNegatives && IsMetric(sampled.name, job);
   }
   for (const spec::Task& task : job.task()) {
     for (const char* end : {"]", ",joint]"}) {
@@ -225,8 +224,6 @@ void CheckEvaluate(const spec::Evaluate& evaluate, const std::string& path, Chec
   if (evaluate.sampled_negatives() == 0) return;
   const std::string field = path + ".sampled_negatives";
   check->ExpectRange(evaluate.sampled_negatives(), 0, kMaxRankedNegatives, field);
-  check->Expect(!IsRetrieval(check->job()), field, "a two_tower model ranks all items",
-                "remove it");
   check->Expect(check->job().task_size() == 0, field, "with several tasks there is no one score",
                 "remove it, or the tasks");
   ExpectUserItemTime(field, "it draws items that a user had in no event", check);

@@ -68,6 +68,10 @@ bool IsImplicit(const spec::Job& job) {
          job.task_size() == 0;
 }
 
+std::string SampledPrefix(uint32_t negatives) {
+  return "sampled" + std::to_string(negatives) + "_";
+}
+
 SampledMetric SampledMetricOf(const std::string& metric) {
   constexpr std::string_view kPrefix = "sampled";
   SampledMetric sampled;

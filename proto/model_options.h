@@ -38,6 +38,8 @@ struct SampledMetric {
   std::string name;
 };
 SampledMetric SampledMetricOf(const std::string& metric);
+// What stands before `name`: "sampled99_".
+std::string SampledPrefix(uint32_t negatives);
 
 // Of a pointwise model, its option `pair`: targets with the histories of the same kind. Empty: it
 // reads no sequences.

@@ -96,10 +96,11 @@ struct EvalBatch {
   // popularity bucket of its item; empty where the data has no such columns.
   std::vector<std::vector<uint64_t>> group;
   std::vector<uint8_t> popularity_bucket;
-  // Pointwise with sampled negatives: the first `item.size()` samples are the evaluated events,
-  // whose items these are. Event i is ranked among the further samples from ranked_offset[i] to
-  // before ranked_offset[i + 1], counted from the first further one; ranked_item is theirs. An
-  // event without such samples is not ranked. Otherwise empty.
+  // With sampled negatives, otherwise empty: the items that are ranked beside what is to be found,
+  // from ranked_offset[i] to before ranked_offset[i + 1] of ranked_item. Retrieval: i is the user.
+  // Pointwise: i is an evaluated event; these are the first `item.size()` samples, with those
+  // items, and the further samples are the ranked items', in this order. What has none is not
+  // ranked among them.
   std::vector<int32_t> item;
   std::vector<int32_t> ranked_offset;
   std::vector<int32_t> ranked_item;

@@ -24,7 +24,7 @@ using GroupKey = std::tuple<std::string, int32_t, std::string>;
 using Groups = std::map<GroupKey, models::RankingSums>;
 
 void AddUser(Groups* groups, const GroupKey& key, const std::vector<uint32_t>& cutoffs,
-             const std::vector<int32_t>& ranks) {
+             std::span<const int32_t> ranks) {
   groups->try_emplace(key, cutoffs).first->second.Add(ranks);
 }
 
@@ -201,13 +201,13 @@ std::string Evaluator::SliceText(const EvalSettings& settings, size_t column, in
   return std::string(source_.dataset().text(settings.slice_columns[column], code));
 }
 
-Result<std::vector<std::vector<int32_t>>> Evaluator::RankByModel(const EvalBatch& batch,
+Result<std::vector<Evaluator::UserRanks>> Evaluator::RankByModel(const EvalBatch& batch,
                                                                  RowSource& rows) {
   EMPORIUM_ASSIGN_OR_RETURN(std::vector<float> users, scorer_.UserVectors(batch.planned, rows));
   const size_t width = scorer_.width();
   const ItemMatrix& items = items_->second;
   std::vector<float> scores(items.items());
-  std::vector<std::vector<int32_t>> ranks(batch.planned.batch.samples);
+  std::vector<UserRanks> ranks(batch.planned.batch.samples);
   OwnTimePopularity popularity(source_, batch, ranks.size());
   for (const size_t row : popularity.order()) {
     const std::span<float> user = std::span(users).subspan(row * width, width);
@@ -217,9 +217,19 @@ Result<std::vector<std::vector<int32_t>>> Evaluator::RankByModel(const EvalBatch
     if (popularity.wanted()) {
       EMPORIUM_RETURN_IF_ERROR(popularity.AddTo(scores, row, scorer_, rows));
     }
-    RankTargets(scores, Part(batch.target, batch.target_offset, row),
-                Part(batch.masked, batch.masked_offset, row), TieRule::kLowerNumberFirst,
-                &ranks[row]);
+    const std::span<const int32_t> targets = Part(batch.target, batch.target_offset, row);
+    RankTargets(scores, targets, Part(batch.masked, batch.masked_offset, row),
+                TieRule::kLowerNumberFirst, &ranks[row].all);
+    if (batch.ranked_offset.empty()) continue;
+    const std::span<const int32_t> sampled = Part(batch.ranked_item, batch.ranked_offset, row);
+    if (sampled.empty()) continue;
+    std::vector<float> among;
+    among.reserve(sampled.size());
+    for (const int32_t item : sampled) among.push_back(scores[item]);
+    for (const int32_t target : targets) {
+      const uint32_t rank = RankAmong(scores[target], target, among, sampled);
+      ranks[row].sampled.push_back(static_cast<int32_t>(rank));
+    }
   }
   return ranks;
 }
@@ -229,11 +239,18 @@ Result<std::string> Evaluator::RankingResult(const EvalSettings& settings, const
   EMPORIUM_ASSIGN_OR_RETURN(const auto model_ranks, RankByModel(batch, rows));
   Groups groups;
   for (size_t row = 0; row < model_ranks.size(); ++row) {
-    if (model_ranks[row].empty()) continue;
-    AddUser(&groups, {"", -1, ""}, settings.cutoffs, model_ranks[row]);
+    const UserRanks& ranks = model_ranks[row];
+    if (ranks.all.empty()) continue;
+    const auto add = [&](int32_t column, const std::string& value) {
+      AddUser(&groups, {"", column, value}, settings.cutoffs, ranks.all);
+      for (const int32_t& rank : ranks.sampled) {
+        AddUser(&groups, {SampledPrefix(settings.sampled_negatives), column, value},
+                settings.cutoffs, {&rank, 1});
+      }
+    };
+    add(-1, "");
     for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
-      const std::string value = SliceText(settings, c, batch.slice[c][row]);
-      AddUser(&groups, {"", static_cast<int32_t>(c), value}, settings.cutoffs, model_ranks[row]);
+      add(static_cast<int32_t>(c), SliceText(settings, c, batch.slice[c][row]));
     }
   }
   if (settings.floors) {
@@ -311,6 +328,8 @@ Result<std::vector<control::Metric>> CombineRanking(const EvalSettings& settings
     const auto& [ranker, column, value] = key;
     const std::string suffix = SliceSuffix(settings, column, value);
     for (const models::NamedValue& mean : sums.Means()) {
+      // Of one item: the hit rate again.
+      if (ranker.starts_with("sampled") && mean.name.starts_with("recall@")) continue;
       metrics.push_back(MetricOf(ranker + mean.name + suffix, mean.value));
     }
     if (ranker.empty()) metrics.push_back(MetricOf("users" + suffix, sums.users()));

@@ -4,8 +4,9 @@
 // to the lower item number. The popularity part of a logit takes its counters as of the cut or,
 // where samples have times of their own (leave-one-out), as of the user's; metrics are hr@k,
 // ndcg@k, recall@k, mrr and users, and the floors' (worker/floors.h) under their prefixes. Users
-// without a target do not count. Pointwise: worker/pointwise_eval.h. Each again by the values of
-// the slice columns: "ndcg@10[country=France]".
+// without a target do not count. With sampled negatives each target is also ranked among those
+// alone: sampledN_hr@k, ... Pointwise: worker/pointwise_eval.h. Each again by the values of the
+// slice columns: "ndcg@10[country=France]".
 //
 // Chunks are a function of the data, sums of a chunk run in its order and chunks are merged in
 // theirs: so the metrics have the same bits whoever computed what.
@@ -41,7 +42,7 @@ struct EvalSettings {
   std::vector<std::string> slice_columns;
   bool floors = false;
   std::vector<double> floor_days;
-  uint32_t sampled_negatives = 0;  // of a pointwise model
+  uint32_t sampled_negatives = 0;
 };
 
 // InvalidArgument when the stage has no such evaluation. A validation reports cut-off 10 and the
@@ -59,11 +60,17 @@ class Evaluator {
                                                const ChunkSource& chunks) const;
 
  private:
+  // Ranks of a user's targets among the catalogue, ascending, and among what was sampled for him.
+  struct UserRanks {
+    std::vector<int32_t> all;
+    std::vector<int32_t> sampled;
+  };
+
   Result<std::string> RankingResult(const EvalSettings& settings, const EvalBatch& batch,
                                     RowSource& rows);
   Result<std::string> PointwiseResult(const EvalSettings& settings, const EvalBatch& batch,
                                       RowSource& rows);
-  Result<std::vector<std::vector<int32_t>>> RankByModel(const EvalBatch& batch, RowSource& rows);
+  Result<std::vector<UserRanks>> RankByModel(const EvalBatch& batch, RowSource& rows);
   Status ComputeItems(EvalSplit split, RowSource& rows);
   Status PrepareFloors(const EvalSettings& settings);
   std::string SliceText(const EvalSettings& settings, size_t column, int32_t code) const;

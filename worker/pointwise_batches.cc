@@ -5,6 +5,7 @@
 
 #include "models/tasks.h"
 #include "proto/model_options.h"
+#include "worker/never_had.h"
 #include "worker/stage_plan.h"
 
 namespace emporium::worker {
@@ -59,8 +60,7 @@ Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset
   }
   std::vector<int64_t> events_of_item;
   if (samples_items) {
-    batches->negatives_ =
-        std::make_unique<PointwiseNegatives>(dataset, *batches->history_, job.seed());
+    batches->negatives_ = std::make_unique<PointwiseNegatives>(dataset, *batches->history_);
     events_of_item = EventsOfItems(dataset, batches->split_.train);
   }
   for (int s = 0; s < job.stage_size(); ++s) {
@@ -254,7 +254,7 @@ void PointwiseBatches::AddRanked(const Evaluation& evaluation, PointwiseSamples*
     eval->item.push_back(dataset_.event_item()[event]);
     if (label[event] > 0.5f && eval->item.back() >= 0) {
       for (const int32_t item :
-           negatives_->NeverHad(dataset_.event_user()[event], evaluation.ranked_among)) {
+           NeverHad(dataset_, job_.seed(), dataset_.event_user()[event], evaluation.ranked_among)) {
         samples->of.push_back(static_cast<int32_t>(i));
         samples->item.push_back(item);
       }

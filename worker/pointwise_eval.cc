@@ -6,6 +6,7 @@
 #include "models/metrics.h"
 #include "models/tasks.h"
 #include "proto/limits.h"
+#include "proto/model_options.h"
 
 namespace emporium::worker {
 namespace {
@@ -120,7 +121,7 @@ void AddSampled(const Rows& rows, const PointwiseMetrics& wanted, const Names& n
   if (wanted.sampled_negatives == 0) return;
   models::RankingSums sums(wanted.cutoffs);
   for (const int32_t rank : rows.rank) sums.Add({&rank, 1});
-  const std::string prefix = "sampled" + std::to_string(wanted.sampled_negatives) + "_";
+  const std::string prefix = SampledPrefix(wanted.sampled_negatives);
   for (const models::NamedValue& mean : sums.Means()) {
     if (mean.name.starts_with("recall@")) continue;  // of one item: the hit rate again
     names.Add(prefix + mean.name, mean.value, metrics);

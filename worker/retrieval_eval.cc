@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <string>
 
+#include "proto/model_options.h"
+#include "worker/never_had.h"
+
 namespace emporium::worker {
 namespace {
 
@@ -24,7 +27,8 @@ spec::Evaluate ValidationSettings(const spec::Job& job, int stage) {
 
 Result<std::unique_ptr<RetrievalEval>> RetrievalEval::Create(const RetrievalColumns& columns,
                                                              const spec::Job& job) {
-  std::unique_ptr<RetrievalEval> eval(new RetrievalEval(columns));  // NOLINT: private constructor
+  std::unique_ptr<RetrievalEval> eval(  // NOLINT: private constructor
+      new RetrievalEval(columns, job.seed()));
   for (int s = 0; s < job.stage_size(); ++s) {
     const spec::Stage& stage = job.stage(s);
     const auto id = static_cast<uint32_t>(s);
@@ -34,8 +38,10 @@ Result<std::unique_ptr<RetrievalEval>> RetrievalEval::Create(const RetrievalColu
                                   : EvalSplit::kTest;
       EMPORIUM_RETURN_IF_ERROR(eval->AddEvaluation(id, split, stage.evaluate()));
     } else if (stage.has_train()) {
-      EMPORIUM_RETURN_IF_ERROR(
-          eval->AddEvaluation(id, EvalSplit::kValidation, ValidationSettings(job, s)));
+      spec::Evaluate settings = ValidationSettings(job, s);
+      settings.set_sampled_negatives(
+          SampledMetricOf(stage.train().early_stop().metric()).negatives);
+      EMPORIUM_RETURN_IF_ERROR(eval->AddEvaluation(id, EvalSplit::kValidation, settings));
     }
   }
   return eval;
@@ -44,6 +50,7 @@ Result<std::unique_ptr<RetrievalEval>> RetrievalEval::Create(const RetrievalColu
 Status RetrievalEval::AddEvaluation(uint32_t stage, EvalSplit split, const spec::Evaluate& spec) {
   Evaluation evaluation;
   evaluation.new_items_only = spec.new_items_only();
+  evaluation.sampled_negatives = spec.sampled_negatives();
   for (const std::string& name : spec.slice_column()) {
     EMPORIUM_ASSIGN_OR_RETURN(const ColumnView column, columns_.dataset->event_column(name));
     if (column.codes.empty()) {
@@ -105,6 +112,7 @@ Result<EvalBatch> RetrievalEval::Eval(StageId stage, EvalSplit split, int64_t ch
   EvalBatch eval;
   eval.target_offset.push_back(0);
   eval.masked_offset.push_back(0);
+  if (evaluation.sampled_negatives > 0) eval.ranked_offset.push_back(0);
   eval.slice.resize(evaluation.slices.size());
   std::vector<int32_t> targets;
   const bool own_times = columns_.counters != nullptr && columns_.history->leave_one_out();
@@ -125,6 +133,12 @@ Result<EvalBatch> RetrievalEval::Eval(StageId stage, EvalSplit split, int64_t ch
                                         [&](int32_t item) { eval.masked.push_back(item); });
     }
     eval.masked_offset.push_back(static_cast<int32_t>(eval.masked.size()));
+    if (evaluation.sampled_negatives > 0) {
+      const std::vector<int32_t> items =
+          NeverHad(*columns_.dataset, seed_, user, evaluation.sampled_negatives);
+      eval.ranked_item.insert(eval.ranked_item.end(), items.begin(), items.end());
+      eval.ranked_offset.push_back(static_cast<int32_t>(eval.ranked_item.size()));
+    }
     for (size_t c = 0; c < evaluation.slices.size(); ++c) {
       eval.slice[c].push_back(evaluation.slices[c][static_cast<size_t>(first_event)]);
     }

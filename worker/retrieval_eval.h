@@ -40,16 +40,18 @@ class RetrievalEval {
  private:
   struct Evaluation {
     bool new_items_only = true;
+    uint32_t sampled_negatives = 0;
     std::vector<std::span<const int32_t>> slices;  // codes by event
     std::vector<int32_t> users;
   };
-  explicit RetrievalEval(const RetrievalColumns& columns) : columns_(columns) {}
+  RetrievalEval(const RetrievalColumns& columns, uint64_t seed) : columns_(columns), seed_(seed) {}
   Status AddEvaluation(uint32_t stage, EvalSplit split, const spec::Evaluate& spec);
   // Items to be found by the user and the event that each came from.
   void FindTargets(int32_t user, EvalSplit split, bool new_items_only, std::vector<int32_t>* items,
                    int32_t* first_event) const;
 
   const RetrievalColumns& columns_;
+  const uint64_t seed_;
   std::map<std::pair<uint32_t, EvalSplit>, Evaluation> evaluations_;
 };
 

@@ -317,6 +317,18 @@ TEST_F(BatchSourceTest, EvaluatesNewItemsByTimeWithSlices) {
   EXPECT_EQ(source->EvalChunks(StageId(1), EvalSplit::kValidation), 0);
 }
 
+TEST_F(BatchSourceTest, UsersAreAlsoRankedAmongItemsThatTheyNeverHad) {
+  const std::string train = TrainStage("sampled_softmax { negatives { all {} } }");
+  const auto source = Source(Job("split { last_days { test_days: 0.0036 } }", "",
+                                 train + "stage { name: \"e\" evaluate { sampled_negatives: 2 } }"
+                                         "stage { name: \"all\" evaluate {} }"));
+  const auto eval = source->Eval(StageId(1), EvalSplit::kTest, 0);
+  ASSERT_TRUE(eval.ok());
+  EXPECT_THAT(eval->ranked_offset, ElementsAre(0, 0, 1));  // ann had all, bob all but D
+  EXPECT_EQ(source->dataset().item_id(eval->ranked_item[0]), "D");
+  EXPECT_TRUE(source->Eval(StageId(2), EvalSplit::kTest, 0)->ranked_offset.empty());
+}
+
 TEST_F(BatchSourceTest, EvaluatesTheLastEventOfEachUser) {
   const auto source = Source(Job("split { leave_one_out {} }", "",
                                  TrainStage("sampled_softmax { negatives { all {} } }") +

@@ -107,6 +107,7 @@ class FakeSource : public BatchSource {
   std::vector<Row> rows;               // pointwise when not empty
   std::vector<int32_t> slice_of_user;  // retrieval slices when not empty
   bool mask_past = true;
+  int32_t ranked = 0;  // items from the user's number on that each user's targets are ranked among
 
   const Dataset& dataset() const override { return data_; }
   StagePlan plan(StageId) const override { return {}; }
@@ -126,6 +127,7 @@ class FakeSource : public BatchSource {
     out.target_offset = {0};
     out.masked_offset = {0};
     if (!slice_of_user.empty()) out.slice.resize(1);
+    if (ranked > 0) out.ranked_offset = {0};
     const auto [begin, end] = Range(chunk, data_.users());
     for (int32_t u = begin; u < end; ++u) {
       const auto events = data_.events_of_user(u);
@@ -138,6 +140,10 @@ class FakeSource : public BatchSource {
         for (const int32_t item : Past(u, held_out)) out.masked.push_back(item);
       }
       out.masked_offset.push_back(static_cast<int32_t>(out.masked.size()));
+      if (ranked > 0) {
+        for (int32_t i = 0; i < ranked; ++i) out.ranked_item.push_back((u + i) % data_.items());
+        out.ranked_offset.push_back(static_cast<int32_t>(out.ranked_item.size()));
+      }
       if (!slice_of_user.empty()) out.slice[0].push_back(slice_of_user[u]);
     }
     out.planned = UserBatch(begin, end, held_out);

@@ -139,6 +139,51 @@ TEST(Evaluator, SlicesAreEvaluationsOfTheirUsers) {
   EXPECT_EQ(got.count("floor_popall_ndcg@5"), 0u) << "floors were not asked for";
 }
 
+TEST(Evaluator, TargetsAreAlsoRankedAmongSampledItems) {
+  FakeDataset data(SomeEvents());
+  data.texts["country"] = {"France", "Norway"};
+  FakeSource source(data, 4);
+  source.ranked = 7;
+  for (int32_t u = 0; u < data.users(); ++u) source.slice_of_user.push_back(u % 2);
+  spec::Job job = RetrievalJob(false);
+  job.mutable_stage(0)->mutable_evaluate()->set_sampled_negatives(7);
+  job.mutable_stage(0)->mutable_evaluate()->add_slice_column("country");
+  FakeRows rows(kWidth);
+  FakeModel model(kWidth);
+  Evaluator evaluator(job, source, model);
+  const auto got = Evaluate(evaluator, source, StageId(0), false, rows, EvalSplit::kTest);
+  double hits[3] = {}, users[3] = {};
+  for (int32_t u = 0; u < data.users(); ++u) {
+    const auto events = data.events_of_user(u);
+    if (events.size() < 2) continue;
+    const int32_t target = data.event_item()[events.back()];
+    std::set<int32_t> past;
+    for (size_t e = 0; e + 1 < events.size(); ++e) past.insert(data.event_item()[events[e]]);
+    const auto score = [&](int32_t item) {
+      double sum = 0;
+      for (const int32_t other : past) {
+        for (int d = 0; d < kWidth; ++d) sum += double{rows.Row(item)[d]} * rows.Row(other)[d];
+      }
+      return sum;
+    };
+    int rank = 1;
+    for (int32_t i = 0; i < 7; ++i) rank += score((u + i) % data.items()) > score(target) + 1e-4;
+    for (const int slice : {u % 2, 2}) {
+      users[slice] += 1;
+      hits[slice] += rank <= 5;
+    }
+  }
+  EXPECT_NEAR(got.at("sampled7_hr@5"), hits[2] / users[2], 1e-12);
+  EXPECT_NEAR(got.at("sampled7_hr@5[country=France]"), hits[0] / users[0], 1e-12);
+  EXPECT_NEAR(got.at("sampled7_hr@5[country=Norway]"), hits[1] / users[1], 1e-12);
+  EXPECT_GT(hits[2], 0);
+  EXPECT_EQ(got.count("sampled7_ndcg@1"), 1u);
+  EXPECT_EQ(got.count("sampled7_recall@5"), 0u);
+  EXPECT_EQ(got.at("users"), users[2]);
+  const auto want = SlowRetrieval(data, rows, 1, {}, {});
+  EXPECT_NEAR(got.at("hr@5"), want.at("hr@5"), 1e-12) << "the full ranking stays";
+}
+
 TEST(Evaluator, ValidationReportsTheEarlyStopsMetricAndSeesNewWeights) {
   const FakeDataset data(SomeEvents());
   const FakeSource source(data, 4);

@@ -1,10 +1,10 @@
 """What the measurements share: running a job with `emporium` and reading what it left."""
+import collections
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -43,23 +43,29 @@ def changed_job(path, target, changes):
     return target
 
 
-def metrics_of(work_dir):
-    """{metric: value} of the last stage that reported rankings or logits, from the last status."""
+# One training. metrics: {name: value} of the last stage that reported rankings or logits. curve: mean
+# loss of the steps of its points, of the first train stage.
+Run = collections.namedtuple("Run", "seed metrics curve cpu_seconds memory_mib")
+
+
+def outcome_of(work_dir):
+    """Metrics and curve of a Run, from the last status."""
     with open(os.path.join(work_dir, "status.json"), encoding="utf-8") as file:
-        status = json.load(file)
+        stages = json.load(file)["stages"]
     found = {}
-    for stage in status["stages"]:
+    for stage in stages:
         metrics = stage.get("metrics", {})
         if any(name.startswith(("ndcg@", "auc", "sampled")) for name in metrics):
             found = metrics
     if not found:
         sys.exit(f"{work_dir}/status.json holds no metrics of an evaluation")
-    return found
+    curves = [stage["curve"] for stage in stages if "curve" in stage]
+    return found, [point["terms"]["loss"] for point in curves[0]] if curves else []
 
 
 def train_seeds(build, path, changes, seeds, data, place):
-    """Runs the job at `path` with `changes` once for each seed, below the folder `place`; yields
-    (seed, metrics, seconds, MiB at the most)."""
+    """Runs the job at `path` with `changes` once for each seed, below the folder `place`; yields a Run
+    each."""
     for seed in seeds:
         work = os.path.join(place, f"seed{seed}")
         job = changed_job(path, work + ".textproto",
@@ -67,7 +73,6 @@ def train_seeds(build, path, changes, seeds, data, place):
         command = [os.path.join(build, "emporium"), "run", job, "--data", os.path.abspath(data),
                    "--work_dir", work]
         print("$", " ".join(command), flush=True)
-        begin = time.monotonic()
         with open(work + ".log", "w+", encoding="utf-8", errors="replace") as log:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT)
@@ -76,7 +81,7 @@ def train_seeds(build, path, changes, seeds, data, place):
                 log.seek(0)
                 code = os.waitstatus_to_exitcode(status)
                 sys.exit(f"{log.read()}\n{command[1]} ended with code {code}")
-        yield seed, metrics_of(work), time.monotonic() - begin, usage.ru_maxrss / 1024
+        yield Run(seed, *outcome_of(work), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def last_digest(build, work_dir):

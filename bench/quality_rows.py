@@ -7,8 +7,9 @@ import collections
 
 # label: as the table names it. job: in bench/jobs. changes: [(pattern, replacement)] of its text,
 # each of which must match. goal: {metric: least value}. published: what others report of such a
-# model.
-Entry = collections.namedtuple("Entry", "label job changes goal published", defaults=((), {}, ""))
+# model. same_as: (row, label) of the entry whose runs say this one's metrics too.
+Entry = collections.namedtuple("Entry", "label job changes goal published same_as",
+                               defaults=((), {}, "", None))
 # about: data and protocol. folder: below --data. make: arguments of the script that makes the job's
 # files of the folder's; empty: they are read as they are. metrics: {name in the job's results:
 # head}. floors: {what: {metric: value's name in the results of the first entry}}. budget: how
@@ -34,6 +35,8 @@ def _tasks(data, label, name, goal, published=""):
 NO_ATTRIBUTES = ((r'^    attribute_feature: "attributes"\n', ""),
                  (r'^feature \{ name: "attributes".*\n', ""),
                  (r'^table \{\n  name: "attribute"\n(?:.*\n)*?\}\n', ""))
+NO_TITLE = tuple((pattern.replace("attribute_feature", "title_feature"), replacement)
+                 for pattern, replacement in NO_ATTRIBUTES)
 LEAVE_ONE_OUT = ("leave-one-out (the last item of a user is test, the one before validation and "
                  "part of the input at test)")
 
@@ -45,7 +48,9 @@ def _sasrec(figure, title, name, goal, published):
         "settings of a prototype that was tuned on the validation items",
         [Entry("SASRec with attributes", f"{name}_sasrec", (), goal,
                "no attributes: " + published),
-         Entry("SASRec", f"{name}_sasrec", NO_ATTRIBUTES, {}, published)])
+         Entry("SASRec", f"{name}_sasrec", NO_ATTRIBUTES, {}, published),
+         Entry("M13 with attributes", f"{name}_two_tower"),
+         Entry("M13", f"{name}_two_tower", NO_TITLE)])
 
 
 def _among_99(figure, title, name, published):
@@ -56,8 +61,10 @@ def _among_99(figure, title, name, published):
         "one setting of widths and rates for all models; early stop on validation NDCG@10",
         [Entry("DIN with attributes", "beauty_din", (), goal, published),
          Entry("BST with attributes", "beauty_bst", (), goal),
-         Entry("BST + DIN with attributes [OURS]", "beauty_bst_din", (),
-               {"sampled99_hr@10": 0.56, "sampled99_ndcg@10": 0.38})])
+         Entry("BST + DIN with attributes [OURS]", "beauty_bst_din"),
+         Entry("SASRec with attributes", f"{name}_sasrec", (),
+               {"sampled99_hr@10": 0.56, "sampled99_ndcg@10": 0.38},
+               same_as=(name, "SASRec with attributes"))])
 
 
 ADULT = " (5 epochs; github.com/morningsky/multi_task_learning)"
@@ -95,7 +102,8 @@ ROWS = {
         "taobao_multibehaviour", ("multi_task_data.py", "taobao"), (1, 2, 3),
         {"auc[task=cart]": "AUC cart", "auc[task=buy]": "AUC buy"}, {},
         "one setting of widths and regularisation for all models, from validation AUC",
-        [_tasks("taobao", "MMoE", "mmoe", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
+        [_tasks("taobao", "shared bottom", "shared_bottom", {}),
+         _tasks("taobao", "MMoE", "mmoe", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
          _tasks("taobao", "PLE", "ple", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
          Entry("cart alone (MLP)", "taobao_cart"), Entry("buy alone (MLP)", "taobao_buy")]),
     "adult": Row(

@@ -20,13 +20,12 @@ def main():
     options = parser.parse_args()
     values = collections.defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="emporium-quality-") as place:
-        for seed, metrics, _, _ in job_runs.train_seeds(options.build, options.job, [],
-                                                        options.seeds.split(","), options.data,
-                                                        place):
-            for name, value in metrics.items():
+        for run in job_runs.train_seeds(options.build, options.job, [], options.seeds.split(","),
+                                        options.data, place):
+            for name, value in run.metrics.items():
                 values[name].append(value)
-            last = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            print(f"seed {seed}: {last}")
+            last = " ".join(f"{name} {value:.4f}" for name, value in run.metrics.items())
+            print(f"seed {run.seed}: {last}")
     for name, of in sorted(values.items()):
         print(f"figure {name} {statistics.mean(of):.6f}")
         if len(of) > 1:

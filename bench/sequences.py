@@ -6,7 +6,8 @@ beauty, toys: Beauty.txt or Toys_and_Games.txt (a user and his items a line, in 
 and the *_item2attributes.json beside it. bert4rec: beauty.txt (a user and an item a line).
 
 events.csv has user, item and time, which is the item's place in the user's sequence; items.csv has
-every item and, as words, the ids of its attributes.
+every item and, as words, the ids of its attributes. Both have the first and the last that the file
+lists of the item (mostly a brand and the narrowest category) in columns of their own.
 """
 import argparse
 import csv
@@ -59,11 +60,14 @@ def main():
     users, attributes = read(options.what, options.data)
     items = sorted({item for _, of_user in users for item in of_user}, key=int)
     os.makedirs(options.out, exist_ok=True)
-    write(options.out, "events.csv", ["user", "item", "time"],
-          ([user, item, place] for user, of_user in users for place, item in enumerate(of_user)))
-    write(options.out, "items.csv", ["item", "attributes"],
+    ends = {item: [listed[0], listed[-1]] for item, listed in attributes.items() if listed}
+    none = ["", ""]
+    write(options.out, "events.csv", ["user", "item", "time", "first", "last"],
+          ([user, item, place] + ends.get(item, none)
+           for user, of_user in users for place, item in enumerate(of_user)))
+    write(options.out, "items.csv", ["item", "attributes", "first", "last"],
           ([item, " ".join(str(a) for a in sorted(set(attributes.get(item, []))))]
-           for item in items))
+           + ends.get(item, none) for item in items))
     print("%d users, %d items, %d events, %d items with attributes" % (
         len(users), len(items), sum(len(of_user) for _, of_user in users),
         sum(bool(attributes.get(item)) for item in items)))

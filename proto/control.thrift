@@ -71,7 +71,8 @@ struct Command {
   12: string checkpoint_dir,
   13: i64 checkpoint,
   14: Route route,
-  15: string message     // STOP: why; empty when the job is done
+  15: string message,    // STOP: why; empty when the job is done
+  16: double rate_factor = 1  // TRAIN: factor on the learning rate, of validations so far
 }
 
 // One shard's file of a checkpoint.

@@ -163,6 +163,12 @@ void CheckSchedule(const spec::Train& train, const std::string& path, Checker* c
   check->Expect(rate.base_factor() > 0 && rate.base_factor() < kHuge,
                 path + ".learning_rate.base_factor", "is not a number above 0",
                 "give a factor such as 0.1");
+  const float plateau = rate.plateau_factor();
+  check->Expect(plateau > 0 && plateau <= 1, path + ".learning_rate.plateau_factor",
+                "is not above 0 and at most 1", "give a factor such as 0.1");
+  check->Expect(plateau == 1 || train.has_early_stop(), path + ".learning_rate.plateau_factor",
+                "there is no early_stop, whose metric says what an improvement is",
+                "add early_stop { metric: \"...\" }");
   if (train.validate_every_epochs() > 0 && !check->has_validation()) {
     check->Add(path + ".validate_every_epochs", "the split holds out nothing to validate on",
                "set validation_days, leave_one_out {} or validation_file in data.split");

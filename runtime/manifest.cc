@@ -179,12 +179,12 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
   return std::optional<CheckpointInfo>();
 }
 
-Status PruneCheckpoints(const std::string& root, uint32_t keep) {
+Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also) {
   EMPORIUM_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> all, ListCheckpoints(root));
   uint32_t whole = 0;
   for (auto info = all.rbegin(); info != all.rend(); ++info) {
     if (whole >= keep) {
-      EMPORIUM_RETURN_IF_ERROR(RemoveCheckpoint(info->dir));
+      if (info->number != also) EMPORIUM_RETURN_IF_ERROR(RemoveCheckpoint(info->dir));
     } else if (info->status.ok()) {
       ++whole;
     }

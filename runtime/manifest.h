@@ -56,9 +56,9 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
                                                        const std::string& job_fingerprint,
                                                        std::vector<std::string>* passed_over);
 
-// Removes what is older than the `keep` newest checkpoints with a whole MANIFEST, finished or not.
-// What is newer than all of them is left alone: it may be in the making.
-Status PruneCheckpoints(const std::string& root, uint32_t keep);
+// Removes what is older than the `keep` newest checkpoints with a whole MANIFEST, finished or not,
+// and not number `also`. What is newer than all of them is left alone: it may be in the making.
+Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also);
 
 // Lower-case hex of the SHA-256 over the partitions' digests in order of partition: the same for a
 // state however many shards hold it. The digests of all shards together must name each of

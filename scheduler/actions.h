@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -46,9 +47,11 @@ struct WriteManifest {
 struct RemoveCheckpoint {
   std::string dir;
 };
-// Only after a newer checkpoint was verified: removes all but the newest `keep`.
+// Only after a newer checkpoint was verified: removes all but the newest `keep` and the one that a
+// stage may go back to.
 struct PruneCheckpoints {
   uint32_t keep = 2;
+  std::optional<uint64_t> also;
 };
 
 // The job is over; comes once. No command comes after it.

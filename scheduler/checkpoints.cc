@@ -15,9 +15,12 @@ std::string EncodeState(const CheckpointState& state) {
             {"data_digest", state.data_digest},
             {"step", state.cursor.step},
             {"without_improvement", state.cursor.without_improvement},
+            {"plateaus", state.cursor.plateaus},
             {"stopped_early", state.cursor.stopped_early}};
   if (state.cursor.validated_step) j["validated_step"] = *state.cursor.validated_step;
   if (state.cursor.best) j["best"] = *state.cursor.best;  // written so that it reads back the same
+  if (state.cursor.best_step) j["best_step"] = *state.cursor.best_step;
+  if (state.cursor.best_checkpoint) j["best_checkpoint"] = *state.cursor.best_checkpoint;
   return j.dump();
 }
 
@@ -30,8 +33,11 @@ Result<CheckpointState> DecodeState(const std::string& bytes) {
     state.cursor.step = j.at("step").get<uint64_t>();
     state.cursor.without_improvement = j.at("without_improvement").get<uint32_t>();
     state.cursor.stopped_early = j.at("stopped_early").get<bool>();
+    state.cursor.plateaus = j.value("plateaus", 0u);
     if (j.contains("validated_step")) state.cursor.validated_step = j["validated_step"];
     if (j.contains("best")) state.cursor.best = j["best"].get<double>();
+    if (j.contains("best_step")) state.cursor.best_step = j["best_step"];
+    if (j.contains("best_checkpoint")) state.cursor.best_checkpoint = j["best_checkpoint"];
     return state;
   } catch (const json::exception& error) {
     return DataLoss(std::string("the scheduler's state cannot be read: ") + error.what());

@@ -74,9 +74,10 @@ Status JobMachine::TakeCheckpoint(const runtime::CheckpointInfo& checkpoint) {
   weights_ = saved_ = attempted_ =
       Position{manifest.stage(), manifest.step(), manifest.stage_done()};
   saved_number_ = checkpoint.number;
-  restore_dir_ = checkpoint.dir;
+  restore_ = {checkpoint.number, checkpoint.dir};
   data_digest_ = state->data_digest;
   cursor_ = state->cursor;
+  if (cursor_.best_step == cursor_.step) cursor_.best_checkpoint = checkpoint.number;
   return Status::Ok();
 }
 

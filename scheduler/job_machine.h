@@ -151,6 +151,7 @@ class JobMachine {
   void StartRestore(int64_t now_ms, Actions* out);
   void NextWork(int64_t now_ms, Actions* out);
   void NextTrainWork(int64_t now_ms, Actions* out);
+  void GoBack(int64_t now_ms, Actions* out);
   bool AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_generation, Actions* out);
   void SendToParticipants(control::Command command, Actions* out);
   void StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out);
@@ -216,7 +217,11 @@ class JobMachine {
   std::optional<Metrics> combined_;
 
   // Checkpoints.
-  std::string restore_dir_;          // empty: servers start from nothing
+  struct Restored {
+    uint64_t number = 0;
+    std::string dir;  // empty: servers start from nothing
+  };
+  Restored restore_;                 // what servers read, or have read last
   std::optional<Position> weights_;  // what the shards hold; nothing: never trained
   std::optional<Position> saved_;    // the newest whole checkpoint
   uint64_t saved_number_ = 0;

@@ -107,7 +107,7 @@ void JobMachine::ServersWroteCheckpoint(int64_t now_ms, Actions* out) {
   }
   if (!checkpoint_->failure().empty()) {
     CheckpointFailed(now_ms, checkpoint_->failure(), out);
-    NextWork(now_ms, out);
+    if (phase_ == Phase::kCheckpointing) NextWork(now_ms, out);
     return;
   }
   CheckpointRecord record;
@@ -124,7 +124,8 @@ void JobMachine::Remember(CheckpointRecord record) {
   if (checkpoints_.size() > limits::kMaxCheckpointRecords) checkpoints_.erase(checkpoints_.begin());
 }
 
-// The job goes on; what the checkpoint has left behind is removed.
+// The job goes on, unless the stage could not go back to these weights; what the checkpoint has
+// left behind is removed.
 void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out) {
   ++counts_.failed_checkpoints;
   CheckpointRecord record;
@@ -138,9 +139,19 @@ void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Action
   Remember(std::move(record));
   out->push_back(SaveState{std::move(change)});
   out->push_back(RemoveCheckpoint{checkpoint_->dir()});
-  out->push_back(Note{Note::Level::kError, "checkpoint " + std::to_string(checkpoint_->number()) +
-                                               " failed: " + why + "; the job goes on without it"});
+  const std::string what =
+      "checkpoint " + std::to_string(checkpoint_->number()) + " failed: " + why;
+  const bool kept = checkpoint_->position().stage == stage_ && spec_stage().has_train() &&
+                    plans_[stage_]->AtKept(cursor_);
   checkpoint_.reset();
+  if (kept) {
+    Fail(now_ms,
+         Unavailable(what + "; it holds the best weights of stage '" + spec_stage().name() +
+                     "' so far, which keep_best is to leave"),
+         out);
+    return;
+  }
+  out->push_back(Note{Note::Level::kError, what + "; the job goes on without it"});
 }
 
 void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status& status,
@@ -157,11 +168,15 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
     record.unix_ms = now_ms + config_.unix_minus_now_ms;
     saved_ = checkpoint_->position();
     saved_number_ = number;
+    if (saved_->stage == stage_ && cursor_.best_step == saved_->step) {
+      cursor_.best_checkpoint = number;
+    }
     StateChange change;
     change.checkpoints.push_back(record);
     if (saved_->stage == stage_) SaveCurve(&change);
     out->push_back(SaveState{std::move(change)});
-    out->push_back(PruneCheckpoints{std::max(2u, config_.job.checkpoint().keep())});
+    out->push_back(
+        PruneCheckpoints{std::max(2u, config_.job.checkpoint().keep()), cursor_.best_checkpoint});
     out->push_back(Note{Note::Level::kInfo, "checkpoint " + std::to_string(number) +
                                                 " is whole: stage '" +
                                                 StageName(record.position.stage) + "', step " +

@@ -29,8 +29,8 @@ void JobMachine::StartRestore(int64_t, Actions* out) {
   for (Node* server : members_.Servers()) {
     control::Command command;
     command.kind = CommandKind::RESTORE;
-    command.checkpoint_dir = restore_dir_;
-    command.checkpoint = static_cast<int64_t>(saved_number_);
+    command.checkpoint_dir = restore_.dir;
+    command.checkpoint = static_cast<int64_t>(restore_.number);
     if (weights_.has_value()) {
       command.stage = static_cast<int32_t>(weights_->stage);
       command.from_step = static_cast<int64_t>(weights_->step);
@@ -77,7 +77,12 @@ void JobMachine::NextTrainWork(int64_t now_ms, Actions* out) {
     StartEvaluate(now_ms, true, out);
     return;
   }
-  const bool finished = work.kind == TrainWork::Kind::kFinished;
+  const bool goes_back = plan.GoesBack(cursor_);
+  if (goes_back && !stop_requested_) {
+    GoBack(now_ms, out);
+    return;
+  }
+  const bool finished = work.kind == TrainWork::Kind::kFinished && !goes_back;
   if (finished) weights_ = Position{static_cast<uint32_t>(stage_), cursor_.step, true};
   if (CheckpointWanted(plan.CheckpointDue(cursor_))) {
     StartCheckpoint(now_ms, out);
@@ -91,6 +96,20 @@ void JobMachine::NextTrainWork(int64_t now_ms, Actions* out) {
   } else {
     StartSpan(now_ms, work.from, work.until, out);
   }
+}
+
+// The stage's best weights are not its last: shards read them again, and there the stage ends.
+void JobMachine::GoBack(int64_t now_ms, Actions* out) {
+  EMPORIUM_CHECK(cursor_.best_checkpoint.has_value(), "what a stage keeps is in a checkpoint");
+  const uint64_t number = *cursor_.best_checkpoint;
+  cursor_ = TrainPlan::WentBack(cursor_);
+  weights_ = Position{static_cast<uint32_t>(stage_), cursor_.step, false};
+  out->push_back(Note{Note::Level::kInfo, "stage '" + spec_stage().name() +
+                                              "' goes back to its best validation, step " +
+                                              std::to_string(cursor_.step) + " in checkpoint " +
+                                              std::to_string(number)});
+  restore_ = Restored{number, runtime::CheckpointDir(config_.checkpoint_root, number)};
+  StartRestore(now_ms, out);
 }
 
 // Makes the first `at_most` workers the participants, with a new generation when they are others
@@ -153,6 +172,7 @@ void JobMachine::SendSpan(int64_t now_ms, bool new_generation, Actions* out) {
   command.from_step = static_cast<int64_t>(span_.from);
   command.until_step = static_cast<int64_t>(span_.until);
   command.stage_steps = static_cast<int64_t>(plan.total_steps());
+  command.rate_factor = plan.RateFactor(cursor_);
   SendToParticipants(command, out);
 }
 
@@ -279,6 +299,13 @@ void JobMachine::CombineFinished(int64_t now_ms, Actions* out) {
   if (Status status = plans_[stage_]->Validated(metrics, &cursor_); !status.ok()) {
     Fail(now_ms, status, out);
     return;
+  }
+  if (plans_[stage_]->AtKept(cursor_)) {
+    if (saved_ == weights_) {
+      cursor_.best_checkpoint = saved_number_;  // someone asked for it before the validation
+    } else {
+      attempted_ = saved_;
+    }
   }
   views_[stage_].validations[cursor_.step] = metrics;
   of_stage.step = cursor_.step;

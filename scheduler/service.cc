@@ -205,8 +205,8 @@ void SchedulerService::Perform(Actions actions) {
         if (!removed.ok()) Log(LogLevel::kWarning, "scheduler", "{}", removed.message());
       });
     } else if (const auto* prune = std::get_if<PruneCheckpoints>(&action)) {
-      Aside([root = CheckpointRoot(config_.work_dir), keep = prune->keep] {
-        const Status pruned = runtime::PruneCheckpoints(root, keep);
+      Aside([root = CheckpointRoot(config_.work_dir), keep = prune->keep, also = prune->also] {
+        const Status pruned = runtime::PruneCheckpoints(root, keep, also);
         if (!pruned.ok()) Log(LogLevel::kWarning, "scheduler", "{}", pruned.message());
       });
     } else if (std::get_if<JobOver>(&action) != nullptr) {

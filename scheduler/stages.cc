@@ -80,8 +80,34 @@ TrainWork TrainPlan::Next(const TrainCursor& cursor) const {
 }
 
 bool TrainPlan::CheckpointDue(const TrainCursor& cursor) const {
-  if (Next(cursor).kind == TrainWork::Kind::kFinished) return true;
+  if (Next(cursor).kind == TrainWork::Kind::kFinished || AtKept(cursor)) return true;
   return checkpoint_every_ > 0 && cursor.step > 0 && cursor.step % checkpoint_every_ == 0;
+}
+
+bool TrainPlan::AtKept(const TrainCursor& cursor) const {
+  return train_.early_stop().keep_best() && cursor.best_step == cursor.step;
+}
+
+bool TrainPlan::GoesBack(const TrainCursor& cursor) const {
+  return train_.early_stop().keep_best() && cursor.best_step.has_value() &&
+         cursor.best_step != cursor.step && Next(cursor).kind == TrainWork::Kind::kFinished;
+}
+
+TrainCursor TrainPlan::WentBack(const TrainCursor& cursor) {
+  TrainCursor back = cursor;
+  back.step = cursor.best_step.value();
+  back.validated_step = cursor.best_step;
+  back.stopped_early = true;  // no step follows
+  back.best_checkpoint.reset();
+  return back;
+}
+
+double TrainPlan::RateFactor(const TrainCursor& cursor) const {
+  double factor = 1;
+  for (uint32_t i = 0; i < cursor.plateaus; ++i) {
+    factor *= double{train_.learning_rate().plateau_factor()};
+  }
+  return factor;
 }
 
 Status TrainPlan::Validated(const std::map<std::string, double>& metrics,
@@ -104,9 +130,12 @@ Status TrainPlan::Validated(const std::map<std::string, double>& metrics,
                              (LowerIsBetter(name) ? value < *cursor->best : value > *cursor->best));
   if (better) {
     cursor->best = value;
+    cursor->best_step = cursor->step;
+    cursor->best_checkpoint.reset();
     cursor->without_improvement = 0;
   } else {
     ++cursor->without_improvement;
+    ++cursor->plateaus;
   }
   cursor->stopped_early = cursor->without_improvement > train_.early_stop().patience();
   return Status::Ok();

@@ -21,8 +21,12 @@ struct TrainCursor {
   uint64_t step = 0;                       // applied steps
   std::optional<uint64_t> validated_step;  // the newest validation was made here
   std::optional<double> best;              // early stop: best value so far
+  std::optional<uint64_t> best_step;       // where it was
   uint32_t without_improvement = 0;        // validations since then
+  uint32_t plateaus = 0;                   // validations without improvement in all
   bool stopped_early = false;
+  // Of the weights at best_step, where the stage keeps them and steps have followed.
+  std::optional<uint64_t> best_checkpoint;
   friend bool operator==(const TrainCursor&, const TrainCursor&) = default;
 };
 
@@ -52,8 +56,17 @@ class TrainPlan {
 
   // At a boundary validation comes first, so that its outcome is in the checkpoint.
   TrainWork Next(const TrainCursor& cursor) const;
-  // Whether the policy wants a checkpoint where the cursor stands.
+  // Whether the policy wants a checkpoint where the cursor stands, or weights are kept that are the
+  // best so far.
   bool CheckpointDue(const TrainCursor& cursor) const;
+  // The cursor stands at weights that the stage must be able to go back to.
+  bool AtKept(const TrainCursor& cursor) const;
+  // The stage is finished, and leaves the weights of another step: that of the cursor's best.
+  bool GoesBack(const TrainCursor& cursor) const;
+  // Where the stage stands when it has gone back.
+  static TrainCursor WentBack(const TrainCursor& cursor);
+  // Factor on the learning rate of what follows.
+  double RateFactor(const TrainCursor& cursor) const;
   // Takes the metrics of a validation at cursor->step. InvalidArgument when the metric that early
   // stopping looks at is not among them.
   Status Validated(const std::map<std::string, double>& metrics, TrainCursor* cursor) const;

@@ -183,7 +183,9 @@ std::vector<StageOutcome> OutcomesOf(const JobMachine& machine) {
     if (stage.has_train()) {
       outcome.steps = views[i].done;
       outcome.samples = views[i].samples;
-      if (!views[i].validations.empty()) outcome.metrics = views[i].validations.rbegin()->second;
+      // Where the stage ended: a stage that goes back to its best has later ones.
+      const auto after = views[i].validations.upper_bound(views[i].done);
+      if (after != views[i].validations.begin()) outcome.metrics = std::prev(after)->second;
     }
     outcomes.push_back(std::move(outcome));
   }

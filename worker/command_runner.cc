@@ -70,6 +70,11 @@ Status CommandRunner::Train(const Command& command) {
   assignment.from = Step(static_cast<uint64_t>(command.from_step));
   assignment.until = Step(static_cast<uint64_t>(command.until_step));
   assignment.stage_steps = static_cast<uint64_t>(command.stage_steps);
+  if (!(command.rate_factor > 0 && command.rate_factor <= 1)) {
+    return InvalidArgument("the scheduler orders a learning rate of " +
+                           std::to_string(command.rate_factor) + " times that of the job");
+  }
+  assignment.rate_factor = command.rate_factor;
   return trainer_.Train(assignment);
 }
 

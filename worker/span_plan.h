@@ -31,6 +31,7 @@ struct SpanAssignment {
   Step from;
   Step until;
   uint64_t stage_steps = 0;  // of the whole stage
+  double rate_factor = 1;    // on the learning rate of its schedule
 };
 
 struct MicroBatchId {

@@ -77,8 +77,9 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
   work->push.micro_batch = id.micro_batch;
   work->push.micro_batches = id.of;
   work->push.event_time = work->planned.event_time;
-  work->push.learning_rate_factor =
-      LearningRateFactor(train_.learning_rate(), id.step, assignment_.stage_steps);
+  work->push.learning_rate_factor = static_cast<float>(
+      assignment_.rate_factor *
+      LearningRateFactor(train_.learning_rate(), id.step, assignment_.stage_steps));
 }
 
 Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies) const {

@@ -24,11 +24,9 @@ class Quality(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.place = directory.name
-        self.quality.RESULTS = os.path.join(self.place, "quality.jsonl")
-        self.quality.TABLE = os.path.join(self.place, "quality.md")
 
     def line(self, row, label, values, seeds=(1, 2, 3)):
-        return {"row": row, "label": label, "seeds": list(seeds), "values": values, "seconds": 12.4,
+        return {"row": row, "label": label, "seeds": list(seeds), "values": values, "cpu_seconds": 12.4,
                 "memory_mib": 300, "date": "2026-01-02", "machine": "a machine"}
 
     def test_every_change_of_a_row_matches_its_job(self):
@@ -45,9 +43,9 @@ class Quality(unittest.TestCase):
         results = {("frappe", "LR"): self.line("frappe", "LR", {"auc": [0.93, 0.94, 0.95],
                                                                "logloss": [0.3, 0.3, 0.3]}),
                    ("frappe", "FM"): self.line("frappe", "FM", {"auc": [0.96]}, seeds=(1,))}
-        self.quality.write_results(results)
-        self.assertEqual(self.quality.read_results(), results)
-        with open(self.quality.TABLE, encoding="utf-8") as file:
+        self.quality.write_results(results, self.place)
+        self.assertEqual(self.quality.read_results(self.place), results)
+        with open(os.path.join(self.place, "quality.md"), encoding="utf-8") as file:
             text = file.read()
         self.assertIn("| LR | 0.9400 ± 0.0100 | 0.3000 ± 0.0000 | AUC 0.9336: met |", text)
         self.assertIn("| FM | 0.9600 | - |", text)

@@ -222,6 +222,8 @@ constexpr Case kStages[] = {
      "stage[0].train.micro_batch_size: 0 is outside 1 to"},
     {"validate_every_epochs: 1", "validate_every_epochs: 1 micro_batches_per_step: 4097",
      "stage[0].train.micro_batches_per_step: 4097 is outside 1 to 4096"},
+    {"validate_every_epochs: 1", "validate_every_epochs: 1 learning_rate { plateau_factor: 1.5 }",
+     "learning_rate.plateau_factor: is not above 0 and at most 1"},
     {"validate_every_epochs: 1", "validate_every_epochs: 1 learning_rate { base_factor: 0 }",
      "learning_rate.base_factor: is not a number above 0"},
     {"evaluate { k: 10 slice_column: \"action\" }", "evaluate { k: 0 }", "evaluate.k[0]: 0 is out"},

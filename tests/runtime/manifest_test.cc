@@ -150,12 +150,12 @@ TEST_F(ManifestTest, OnlyWhatIsOldIsRemoved) {
   for (uint64_t n = 1; n <= 6; ++n) Make(n);
   fs::remove(CheckpointDir(root_, 5) + "/" + kManifestName);
   fs::create_directories(CheckpointDir(root_, 7));
-  ASSERT_TRUE(PruneCheckpoints(root_, 2).ok());
-  EXPECT_THAT(Numbers(), ElementsAre(4, 5, 6, 7));
+  ASSERT_TRUE(PruneCheckpoints(root_, 2, 3).ok());
+  EXPECT_THAT(Numbers(), ElementsAre(3, 4, 5, 6, 7));
   Make(7);
-  ASSERT_TRUE(PruneCheckpoints(root_, 2).ok());
+  ASSERT_TRUE(PruneCheckpoints(root_, 2, std::nullopt).ok());
   EXPECT_THAT(Numbers(), ElementsAre(6, 7));
-  ASSERT_TRUE(PruneCheckpoints(root_ + "/none", 2).ok());
+  ASSERT_TRUE(PruneCheckpoints(root_ + "/none", 2, std::nullopt).ok());
 }
 
 TEST(ContentDigestTest, NeedsEveryPartitionOnce) {

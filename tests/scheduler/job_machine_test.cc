@@ -24,7 +24,7 @@ void ExpectWholeJob(const Sim& sim, bool last_checkpoint = true) {
   ASSERT_TRUE(sim.over.has_value());
   EXPECT_TRUE(sim.over->ok()) << sim.over->ToString();
   EXPECT_EQ(sim.StepsOf(0), 10u);
-  EXPECT_EQ(sim.StepsOf(1), 16u);  // stopped early
+  EXPECT_EQ(sim.StepsOf(1), 8u);  // stopped early at 16, where the weights were not the best
   for (const auto& [step, micro_batches] : sim.shards->applied) {
     const auto plan =
         TrainPlan::Make(sim.options().job.stage(step.first), sim.options().samples[step.first], 0);
@@ -40,7 +40,7 @@ void ExpectWholeJob(const Sim& sim, bool last_checkpoint = true) {
   ASSERT_FALSE(sim.checkpoints.empty());
   const spec::CheckpointManifest& last = sim.checkpoints.rbegin()->second.manifest;
   EXPECT_EQ(last.stage(), 1u);
-  EXPECT_EQ(last.step(), 16u);
+  EXPECT_EQ(last.step(), 8u);
   EXPECT_TRUE(last.stage_done());
 }
 
@@ -51,8 +51,8 @@ TEST_P(WholeJob, RunsToTheEnd) {
   ASSERT_TRUE(sim.Boot().ok());
   ASSERT_TRUE(sim.Run().ok());
   ExpectWholeJob(sim);
-  // Every 3 steps and at the ends, and only two are kept.
-  EXPECT_EQ(sim.machine->checkpoints().size(), 4u + 6u);
+  // Every 3 steps, at the ends and at validations that improve, and only two are kept.
+  EXPECT_EQ(sim.machine->checkpoints().size(), 4u + 8u);
   EXPECT_EQ(sim.checkpoints.size(), 2u);
   EXPECT_EQ(sim.machine->counts().lost_nodes, 0);
   for (const auto& command : sim.log) {
@@ -243,7 +243,7 @@ TEST(JobMachine, ACheckpointOnRequestPausesAndGoesOn) {
   EXPECT_LT(sim.checkpoints.begin()->second.manifest.step(), 10u);
   ASSERT_TRUE(sim.Run().ok());
   ExpectWholeJob(sim);
-  EXPECT_EQ(sim.machine->checkpoints().size(), 3u);
+  EXPECT_EQ(sim.machine->checkpoints().size(), 2u + 3u);
 }
 
 // ---- Checkpoints and restarts ------------------------------------------------------------------
@@ -267,6 +267,42 @@ TEST(JobMachine, AFailedCheckpointIsCountedAndTrainingGoesOn) {
   EXPECT_EQ(records[0].error, "server 1 (host h, process 0): disk full");
   EXPECT_EQ(records[1].error, "disk full again");
   EXPECT_EQ(records[2].error, "");
+}
+
+// Where the best weights could not be kept the job must not end with others.
+TEST(JobMachine, AFailedCheckpointOfTheBestEndsTheJobAndTheSameCommandGoesOn) {
+  Sim sim(TwoStageOptions(2));
+  ASSERT_TRUE(sim.Boot().ok());
+  const auto best_is_written = [&] {
+    return sim.machine->phase() == Phase::kCheckpointing && sim.machine->stage() == 1 &&
+           sim.StepsOf(1) == 4;
+  };
+  ASSERT_TRUE(sim.RunUntil(best_is_written));
+  sim.next_server_error = ResourceExhausted("disk full");
+  const Status failed = sim.Run();
+  EXPECT_EQ(failed.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(failed.message(), HasSubstr("disk full; it holds the best weights of stage "
+                                          "'finetune' so far, which keep_best is to leave"));
+  ASSERT_TRUE(sim.Boot().ok());
+  ASSERT_TRUE(sim.Run().ok());
+  ExpectWholeJob(sim);
+}
+
+TEST(JobMachine, AStageWithoutKeepBestLeavesItsLastWeights) {
+  Sim::Options options = TwoStageOptions(2);
+  spec::Train* train = options.job.mutable_stage(1)->mutable_train();
+  train->mutable_early_stop()->set_keep_best(false);
+  train->mutable_learning_rate()->set_plateau_factor(0.5f);
+  Sim sim(options);
+  ASSERT_TRUE(sim.Boot().ok());
+  ASSERT_TRUE(sim.Run().ok());
+  EXPECT_EQ(sim.StepsOf(1), 16u);
+  EXPECT_EQ(sim.checkpoints.rbegin()->second.manifest.step(), 16u);
+  for (const control::Command& command : sim.log) {
+    if (command.kind != CommandKind::TRAIN) continue;
+    const bool after_plateau = command.stage == 1 && command.from_step >= 12;
+    EXPECT_EQ(command.rate_factor, after_plateau ? 0.5 : 1) << command.from_step;
+  }
 }
 
 TEST(JobMachine, AFinishedJobIsNotRunAgainButAChangedStageIs) {

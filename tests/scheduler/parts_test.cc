@@ -111,6 +111,39 @@ TEST(TrainPlan, StopsEarlyAfterMoreThanPatience) {
   EXPECT_TRUE(validate(0.6));
   EXPECT_EQ(plan->Next(cursor).kind, Kind::kFinished);
   EXPECT_EQ(cursor.best, 0.4);
+  EXPECT_EQ(cursor.best_step, 5u);
+  EXPECT_EQ(cursor.plateaus, 5u);
+  ASSERT_TRUE(plan->GoesBack(cursor));
+  const TrainCursor back = TrainPlan::WentBack(cursor);
+  EXPECT_EQ(back.step, 5u);
+  EXPECT_EQ(plan->Next(back).kind, Kind::kFinished);
+  EXPECT_FALSE(plan->GoesBack(back));
+  EXPECT_TRUE(plan->CheckpointDue(back));
+}
+
+TEST(TrainPlan, TheBestIsKeptAndTheRateFallsOnPlateaus) {
+  const auto plan_of = [](const std::string& more) {
+    return TrainPlan::Make(
+               StageOf("epochs: 3 validate_every_epochs: 1 early_stop { metric: 'auc' " + more +
+                       " } learning_rate { plateau_factor: 0.25 }"),
+               10, 0)
+        .value();
+  };
+  const TrainPlan plan = plan_of("");
+  TrainCursor cursor;
+  EXPECT_EQ(plan.RateFactor(cursor), 1);
+  for (const double auc : {0.6, 0.7, 0.65}) {
+    ++cursor.step;
+    ASSERT_TRUE(plan.Validated({{"auc", auc}}, &cursor).ok());
+    EXPECT_EQ(plan.AtKept(cursor), auc != 0.65);
+    EXPECT_TRUE(plan.CheckpointDue(cursor));
+    EXPECT_EQ(plan.RateFactor(cursor), auc == 0.65 ? 0.25 : 1);
+  }
+  EXPECT_TRUE(plan.GoesBack(cursor)) << "a stage that runs to its end has a best one too";
+  const TrainPlan last = plan_of("keep_best: false");
+  EXPECT_FALSE(last.GoesBack(cursor));
+  cursor.step = 2;
+  EXPECT_FALSE(last.CheckpointDue(cursor));
 }
 
 // ---- Membership --------------------------------------------------------------------------------
@@ -322,7 +355,7 @@ TEST(ChunkResults, AreIdempotentBoundedAndInOrder) {
 TEST(CheckpointState, ComesBackTheSame) {
   CheckpointState state{"d", {}};
   EXPECT_EQ(*DecodeState(EncodeState(state)), state);
-  state.cursor = {17, 12, 0.1 + 0.2, 3, true};
+  state.cursor = {17, 12, 0.1 + 0.2, 8, 3, 5, true, 4};
   EXPECT_EQ(*DecodeState(EncodeState(state)), state);
   for (const char* bad : {"", "{}", "[1]", "{\"format\":2}", "\xff"}) {
     EXPECT_EQ(DecodeState(bad).status().code(), StatusCode::kDataLoss);

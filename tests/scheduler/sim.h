@@ -230,7 +230,15 @@ class Sim {
       notes.push_back(note->text);
     } else if (auto* prune = std::get_if<PruneCheckpoints>(action)) {
       EXPECT_GE(prune->keep, 2u);
-      while (checkpoints.size() > prune->keep) checkpoints.erase(checkpoints.begin());
+      const size_t older = checkpoints.size() - std::min<size_t>(checkpoints.size(), prune->keep);
+      for (size_t i = 0, n = 0; n < older; ++n) {
+        const auto oldest = std::next(checkpoints.begin(), static_cast<std::ptrdiff_t>(i));
+        if (oldest->first == prune->also) {
+          ++i;
+        } else {
+          checkpoints.erase(oldest);
+        }
+      }
     } else if (auto* end = std::get_if<JobOver>(action)) {
       EXPECT_FALSE(over.has_value());
       over = end->result;
@@ -328,6 +336,7 @@ class Sim {
       } else {
         const auto number = static_cast<uint64_t>(node->command.checkpoint);
         EXPECT_EQ(node->command.checkpoint_dir, runtime::CheckpointDir("/c", number));
+        EXPECT_TRUE(checkpoints.contains(number)) << "it was removed";
         shards = saved_shards.at(number);
       }
     } else if (node->command.kind == control::CommandKind::CHECKPOINT) {

@@ -1,5 +1,5 @@
-"""bench/quality on small made-up data in the form of the public sets: two rows from data to table, and
-the losses of the first steps beside those that were recorded.
+"""bench/quality on small made-up data in the form of the public sets: two rows from data to table,
+and the losses of the first steps beside those that were recorded.
 
 usage: smoke_test.py               (by ./run_tests --only quality)
        smoke_test.py --record      (writes curves.json anew; EMPORIUM_BUILD names the build)

@@ -43,8 +43,8 @@ def changed_job(path, target, changes):
     return target
 
 
-# One training. metrics: {name: value} of the last stage that reported rankings or logits. curve: mean
-# loss of the steps of its points, of the first train stage.
+# One training. metrics: {name: value} of the last stage that reported rankings or logits. curve:
+# mean loss of the steps of its points, of the first train stage.
 Run = collections.namedtuple("Run", "seed metrics curve cpu_seconds memory_mib")
 
 
@@ -64,8 +64,8 @@ def outcome_of(work_dir):
 
 
 def train_seeds(build, path, changes, seeds, data, place):
-    """Runs the job at `path` with `changes` once for each seed, below the folder `place`; yields a Run
-    each."""
+    """Runs the job at `path` with `changes` once for each seed, below the folder `place`; yields a
+    Run each."""
     for seed in seeds:
         work = os.path.join(place, f"seed{seed}")
         job = changed_job(path, work + ".textproto",

@@ -80,8 +80,9 @@ struct CandidateColumns {
 
 // A field of a pointwise sample, or context of a retrieval sample.
 //
-// DeepFM with a linear table: the fields of all features come first, then as many again, of the
-// same features in the same order, whose rows are those of the linear table.
+// A model with a linear table: the fields of all features come first, then one again of each of the
+// model's own (not the position tower's), in the same order, whose rows are those of the linear
+// table.
 struct FieldColumn {
   std::string feature;
   RowLists rows;  // B lists; exactly one row each unless pooled
@@ -98,6 +99,9 @@ struct Batch {
   std::vector<FieldColumn> fields;  // pointwise features, or context features
   int32_t dense_width = 0;
   std::vector<float> dense;  // [B, dense_width]
+  // [B] where each sample was shown, the first place is 1 and 0 is not known; of a model with a
+  // position tower, else empty.
+  std::vector<int32_t> place;
 
   ItemColumns items;  // retrieval only, as are the two below
   HistoryColumns history;

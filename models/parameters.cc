@@ -54,6 +54,10 @@ ParameterId ParameterList::AddStatistic(std::string name, std::vector<int64_t> s
   return id;
 }
 
+void ParameterList::MarkTrainOnly(size_t first) {
+  for (size_t i = first; i < parameters_.size(); ++i) parameters_[i].train_only = true;
+}
+
 void ParameterList::Initialize(uint64_t seed, std::span<float> values) const {
   EMPORIUM_CHECK(static_cast<int64_t>(values.size()) == total_, "one value per dense number");
   for (size_t i = 0; i < parameters_.size(); ++i) {

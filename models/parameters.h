@@ -41,6 +41,9 @@ class ParameterList {
   // What Pass::Observe or ObserveSum is told of, starting at `value`.
   ParameterId AddStatistic(std::string name, std::vector<int64_t> shape, float value);
 
+  // All parameters from the first-th on are train_only.
+  void MarkTrainOnly(size_t first);
+
   const std::vector<DenseParameter>& parameters() const { return parameters_; }
   int64_t offset(size_t i) const { return offsets_[i]; }
   int64_t total() const { return total_; }

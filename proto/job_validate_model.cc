@@ -212,6 +212,8 @@ void CheckRetrieval(Checker* check) {
   needs(data.has_item_column(), "data.item_column", "what is recommended");
   needs(data.has_time_column(), "data.time_column", "what lies before what");
   needs(data.has_history(), "data.history", "it reads the past");
+  check->Expect(!job.model().has_position(), "model.position",
+                "a " + ModelName(job) + " model ranks items, it scores no samples", "remove it");
   const uint32_t item_dim = CheckItemFeature(check);
   const spec::Feature* words = CheckItemWords(item_dim, check);
   if (job.model().has_two_tower()) {

@@ -99,7 +99,16 @@ void CheckPair(const spec::TargetHistory& pair, const std::string& path, Checker
       "give both features one table, salt and hashing");
 }
 
-// Pairs of target and history, each feature in one role only.
+// Each feature in one role only.
+void CheckRoles(Checker* check) {
+  std::vector<std::string> names = InputFeatures(check->job());
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  check->Expect(twice == names.end() || twice->empty(), "model." + ModelName(check->job()),
+                "feature \"" + (twice == names.end() ? "" : *twice) + "\" enters twice",
+                "name it once, in `feature`, in a pair or in position.with");
+}
+
 void CheckPairs(Checker* check) {
   const std::string path = "model." + ModelName(check->job());
   const std::vector<spec::TargetHistory> pairs = SequencePairs(check->job());
@@ -107,12 +116,42 @@ void CheckPairs(Checker* check) {
   for (size_t p = 0; p < pairs.size(); ++p) {
     CheckPair(pairs[p], At(path + ".pair", static_cast<int>(p)), check);
   }
-  std::vector<std::string> names = InputFeatures(check->job());
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  check->Expect(twice == names.end() || twice->empty(), path,
-                "feature \"" + (twice == names.end() ? "" : *twice) + "\" enters twice",
-                "name it once, in `feature` or in a pair");
+}
+
+// A feature of the tower: rows of the sample's own, and nothing among the model's dense inputs.
+void CheckPositionFeature(const std::string& name, const std::string& field, Checker* check) {
+  const spec::Feature* feature = Referred(name, field, check);
+  if (feature == nullptr) return;
+  const std::string what = "feature \"" + name + "\" ";
+  check->Expect(feature->source() == spec::ROW, field,
+                what + "has source " + spec::FeatureSource_Name(feature->source()),
+                "name features of source ROW");
+  check->Expect(feature->has_table(), field, what + "has no table", "give it one");
+  check->Expect(feature->slot_input_size() == 0, field,
+                what + "has slot_input, which the model reads",
+                "leave slot_input to the features of the model");
+}
+
+void CheckPosition(const spec::PositionTower& tower, Checker* check) {
+  const spec::Job& job = check->job();
+  const std::string path = "model.position";
+  if (tower.column().empty()) {
+    check->Missing(path + ".column", "name the INT column of data.events that holds places");
+  } else {
+    const spec::Column* column = check->FindColumn(DataRole::kEvents, tower.column());
+    check->Expect(column != nullptr && column->type() == spec::INT, path + ".column",
+                  "\"" + tower.column() + "\" is not an INT column of data.events",
+                  "declare it there with type: INT");
+  }
+  check->Expect(job.task_size() < 2, path,
+                "a position tower is of one task, the job names " + std::to_string(job.task_size()),
+                "remove it, or all tasks but one");
+  for (int i = 0; i < tower.with_size(); ++i) {
+    CheckPositionFeature(tower.with(i), At(path + ".with", i), check);
+  }
+  check->ExpectRange(tower.places(), 1, 65535, path + ".places");
+  check->ExpectRange(tower.width(), 1, 65536, path + ".width");
+  check->ExpectProbability(tower.missing_rate(), path + ".missing_rate");
 }
 
 }  // namespace
@@ -129,6 +168,8 @@ void CheckPointwiseModel(Checker* check) {
   const std::vector<const spec::Feature*> used = CheckInputs(check);
   if (model.has_deepfm()) CheckDeepFm(model.deepfm(), used, check);
   if (model.has_din() || model.has_bst() || model.has_bst_din()) CheckPairs(check);
+  if (model.has_position()) CheckPosition(model.position(), check);
+  if (model.has_position() || !SequencePairs(check->job()).empty()) CheckRoles(check);
 }
 
 }  // namespace emporium::validate

@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace emporium {
 namespace {
@@ -105,14 +106,22 @@ std::vector<std::string> PlainFeatures(const spec::Job& job) {
     }
   }
   if (!names.empty()) return names;
-  const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
+  std::vector<std::string> taken = PositionFeatures(job);
+  for (const spec::TargetHistory& pair : SequencePairs(job)) {
+    taken.push_back(pair.target());
+    taken.push_back(pair.history());
+  }
   for (const spec::Feature& feature : job.feature()) {
-    const bool paired = std::any_of(pairs.begin(), pairs.end(), [&feature](const auto& pair) {
-      return pair.target() == feature.name() || pair.history() == feature.name();
-    });
-    if (!paired) names.push_back(feature.name());
+    if (std::find(taken.begin(), taken.end(), feature.name()) == taken.end()) {
+      names.push_back(feature.name());
+    }
   }
   return names;
+}
+
+std::vector<std::string> PositionFeatures(const spec::Job& job) {
+  const auto& with = job.model().position().with();
+  return {with.begin(), with.end()};
 }
 
 std::vector<std::string> InputFeatures(const spec::Job& job) {
@@ -120,6 +129,7 @@ std::vector<std::string> InputFeatures(const spec::Job& job) {
   const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.target());
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.history());
+  for (std::string& name : PositionFeatures(job)) names.push_back(std::move(name));
   return names;
 }
 

@@ -45,10 +45,12 @@ std::string SampledPrefix(uint32_t negatives);
 // reads no sequences.
 std::vector<spec::TargetHistory> SequencePairs(const spec::Job& job);
 // Of a pointwise model: the names of the features that enter beside the pairs: its option `feature`
-// or, when that is empty, all features that no pair names.
+// or, when that is empty, all features that neither a pair nor its position tower names.
 std::vector<std::string> PlainFeatures(const spec::Job& job);
+// Those that its position tower reads (`with`) and the model itself does not.
+std::vector<std::string> PositionFeatures(const spec::Job& job);
 // The names of all features that enter, in the order of a batch's fields: plain ones, the targets,
-// the histories.
+// the histories, those of the position tower.
 std::vector<std::string> InputFeatures(const spec::Job& job);
 // Its option `linear_table`; empty when it has none.
 std::string LinearTable(const spec::Job& job);

@@ -1,6 +1,7 @@
 #include "worker/pointwise_fields.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -55,14 +56,21 @@ Result<std::unique_ptr<PointwiseFields>> PointwiseFields::Create(const Dataset& 
       new PointwiseFields(dataset, job, history));
   const std::string path = "model." + ModelName(job);
   const std::vector<std::string> names = InputFeatures(job);
-  const size_t sequences = names.size() - SequencePairs(job).size();
+  const size_t own = names.size() - PositionFeatures(job).size();
+  const size_t sequences = own - SequencePairs(job).size();
   for (size_t i = 0; i < names.size(); ++i) {
+    if (i == own) fields->own_ = fields->inputs_.size();
     const spec::Feature* feature = FindFeatureSpec(job, names[i]);
     if (feature == nullptr) {
       return InvalidArgument(path + ": there is no feature \"" + names[i] +
                              "\"; add one or take it out");
     }
-    EMPORIUM_RETURN_IF_ERROR(fields->AddFeature(*feature, i >= sequences, other_items));
+    const bool sequence = i >= sequences && i < own;
+    EMPORIUM_RETURN_IF_ERROR(fields->AddFeature(*feature, sequence, other_items));
+  }
+  if (own == names.size()) fields->own_ = fields->inputs_.size();
+  if (job.model().has_position()) {
+    EMPORIUM_RETURN_IF_ERROR(fields->ReadPlaces(job.model().position()));
   }
   if (const std::string name = LinearTable(job); !name.empty()) {
     TableId linear;
@@ -131,6 +139,16 @@ Status PointwiseFields::AddSlotInputs(const spec::Feature& feature, TableId tabl
         }));
     slot_inputs_.push_back(found);
   }
+  return Status::Ok();
+}
+
+Status PointwiseFields::ReadPlaces(const spec::PositionTower& tower) {
+  EMPORIUM_ASSIGN_OR_RETURN(const ColumnView view, dataset_.event_column(tower.column()));
+  if (view.ints.size() != static_cast<size_t>(dataset_.events())) {
+    return InvalidArgument("model.position.column: \"" + tower.column() +
+                           "\" must be an INT column of data.events");
+  }
+  places_ = view.ints;
   return Status::Ok();
 }
 
@@ -219,11 +237,25 @@ void PointwiseFields::FillDense(const PointwiseSamples& samples, models::Batch* 
   }
 }
 
+void PointwiseFields::FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const {
+  if (places_.empty()) return;
+  constexpr int64_t kLast = std::numeric_limits<int32_t>::max();
+  batch->place.reserve(samples.size());
+  for (const int64_t row : samples.rows) {
+    const int64_t place = std::clamp(places_[static_cast<size_t>(row)], int64_t{0}, kLast);
+    batch->place.push_back(static_cast<int32_t>(place));
+  }
+  for (const int32_t event : samples.of) {
+    batch->place.push_back(batch->place[static_cast<size_t>(event)]);
+  }
+}
+
 Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, bool training) const {
   PlannedBatch planned;
   models::Batch& batch = planned.batch;
   batch.samples = static_cast<int32_t>(samples.size());
   FillDense(samples, &batch);
+  FillPlaces(samples, &batch);
   KeyPlan plan(training ? keeps_popularity_ : no_table_);
   for (const Input& input : inputs_) plan.Expect(input.keys.table(), samples.rows.size());
   const Past past = PastOf(samples);
@@ -231,7 +263,7 @@ Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, boo
     batch.fields.push_back({input.keys.name(), ListsOf(input, samples, past, &plan)});
   }
   EMPORIUM_RETURN_IF_ERROR(CheckSequences(samples, batch));
-  for (size_t f = 0; linear_table_.has_value() && f < inputs_.size(); ++f) {
+  for (size_t f = 0; linear_table_.has_value() && f < own_; ++f) {
     batch.fields.push_back(
         {batch.fields[f].feature, plan.Mirror(*linear_table_, batch.fields[f].rows)});
   }

@@ -1,6 +1,7 @@
 // The inputs of samples that are scored one by one, as a batch with its keys: a field for each
 // feature over a table, FLOAT features and slots as dense inputs, both in the order of the features
-// (InputFeatures, proto/model_options.h). Immutable after Create; safe from any thread.
+// (InputFeatures, proto/model_options.h), and the place of each sample where the model asks for it.
+// Immutable after Create; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@
 namespace emporium::worker {
 
 // The events themselves are the first samples. Each further one is an event with another item in
-// the place of its own: in ROW features over data.item_column and in ITEM features.
+// the place of its own: in ROW features over data.item_column and in ITEM features. It counts as
+// shown where the event was.
 struct PointwiseSamples {
   std::vector<int64_t> rows;
   std::vector<Reference> references;  // by event, as of which histories are taken; or nothing
@@ -80,7 +82,9 @@ class PointwiseFields {
                                  const Past& past, KeyPlan* plan) const;
   static models::RowLists ListsOfItems(const Input& input, std::span<const int32_t> items,
                                        KeyPlan* plan);
+  Status ReadPlaces(const spec::PositionTower& tower);
   void FillDense(const PointwiseSamples& samples, models::Batch* batch) const;
+  void FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillSlotInputs(const PointwiseSamples& samples, PlannedBatch* planned) const;
   Status CheckSequences(const PointwiseSamples& samples, const models::Batch& batch) const;
 
@@ -88,6 +92,8 @@ class PointwiseFields {
   const spec::Job& job_;
   const History* const history_;
   std::vector<Input> inputs_;
+  size_t own_ = 0;                   // of inputs_: the model's; those of its position tower follow
+  std::span<const int64_t> places_;  // by event; empty: the model asks for none
   bool histories_ = false;
   std::vector<std::span<const float>> dense_;
   std::vector<SlotInput> slot_inputs_;  // dense inputs behind dense_

@@ -66,6 +66,8 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
     complaints.Add(inputs.path("feature"), "no feature with a table enters; add one");
   }
   ParseLinearTable(job, inputs, complaints);
+  const size_t fields = inputs.fields.size() + 2 * SequencePairs(job).size();
+  inputs.position = ParsePosition(job, inputs.tasks, fields, complaints);
   for (const spec::Stage& stage : job.stage()) {
     const spec::PointwiseLoss& loss = stage.train().pointwise();
     inputs.uncertainty |= loss.weights() == spec::PointwiseLoss::UNCERTAINTY;
@@ -103,6 +105,7 @@ PointwiseModel::PointwiseModel(PointwiseInputs inputs, Device& device)
   if (inputs_.loss_periods > 0) {
     task_loss_ = list_.AddStatistic("task_loss", {inputs_.loss_periods, tasks}, 0);
   }
+  position_ = PositionTower(list_, inputs_.position);
 }
 
 void PointwiseModel::Initialize(uint64_t seed, std::span<float> values) const {
@@ -146,12 +149,14 @@ Result<std::vector<LossTerm>> PointwiseModel::Train(const Batch& batch, const Ro
                                                     uint64_t random_seed) {
   const spec::PointwiseLoss& loss = train.pointwise();
   Pass pass(device_, list_, batch, rows, dense, random_seed);
-  const at::Tensor logits = Logits(pass);
+  const PlacedLogits placed = position_.Attach(pass, Logits(pass), inputs_.tasks);
+  const at::Tensor& logits = placed.logits;
   const at::Tensor values = pass.ToHost(logits);
   const at::Tensor gradient = at::zeros_like(values);
   const size_t tasks = inputs_.tasks.size();
-  const auto all = tasks * static_cast<size_t>(batch.samples);
+  const auto all = placed.tasks.size() * static_cast<size_t>(batch.samples);
   EMPORIUM_CHECK(static_cast<size_t>(values.numel()) == all, "a logit for each task and sample");
+  const std::vector<float> labels = placed.Labels(batch.label);
   const std::vector<double> weights = TaskWeights(pass, loss);
   const bool learned = loss.weights() == spec::PointwiseLoss::UNCERTAINTY;
   std::vector<LossTerm> terms = {{"loss", 0, batch.samples}};
@@ -159,8 +164,9 @@ Result<std::vector<LossTerm>> PointwiseModel::Train(const Batch& batch, const Ro
   std::vector<float> by_weight;  // d loss / d s_k
   for (size_t k = 0; k < tasks; ++k) {
     const std::string& name = inputs_.tasks[k].name;
-    losses.push_back(TaskLoss(inputs_.tasks, k, {values.data_ptr<float>(), all}, batch.label,
-                              batch.weight, weights[k], {gradient.data_ptr<float>(), all}));
+    losses.push_back(TaskLoss(placed.tasks, placed.tasks.size() - tasks + k,
+                              {values.data_ptr<float>(), all}, labels, batch.weight, weights[k],
+                              {gradient.data_ptr<float>(), all}));
     const LossValue& own = losses.back();
     terms.push_back({name.empty() ? "bce" : name, own.value, own.samples});
     EMPORIUM_RETURN_IF_ERROR(CheckFinite(terms.back().name, own.value));
@@ -241,7 +247,8 @@ at::Tensor PointwiseModel::LinearRows(Pass& pass) const {
   std::vector<RowPart> parts;
   parts.reserve(fields);
   for (size_t f = 0; f < fields; ++f) {
-    const size_t at = fields + f;  // the batch has the linear table's fields behind the others
+    // The batch has the linear table's fields behind all others.
+    const size_t at = fields + inputs_.position.with.size() + f;
     EMPORIUM_CHECK(at < columns.size() && columns[at].feature == inputs_.fields[f].feature,
                    "a batch has every field of the linear table");
     parts.push_back(TablePart(pass, columns[at].rows, PoolKind::kSum, 1));

@@ -12,25 +12,20 @@
 
 #include "models/device.h"
 #include "models/job_view.h"
-#include "models/kernels.h"
 #include "models/losses.h"
 #include "models/model.h"
 #include "models/parameters.h"
 #include "models/pass.h"
 #include "models/rows.h"
+#include "models/zoo/position_tower.h"
 
 namespace emporium::models {
 
 // What enters beside the pairs of a sequence model (models/zoo/sequence_model.h), in the order of a
 // batch's fields and dense columns (worker/pointwise_fields.h).
 struct PointwiseInputs {
-  struct Field {
-    std::string feature;
-    int32_t dim = 0;
-    PoolKind pool = PoolKind::kMean;
-    int32_t column = 0;  // of its first number in the matrix
-  };
-  std::string model;  // as the job file names it
+  using Field = InputField;  // `column`: of its first number in the matrix
+  std::string model;         // as the job file names it
   std::vector<Task> tasks;
   int64_t loss_periods = 0;  // rows of the history of losses
   bool uncertainty = false;  // a stage learns the tasks' weights
@@ -38,6 +33,7 @@ struct PointwiseInputs {
   int32_t embedded = 0;     // columns of all fields
   int32_t dense_width = 0;  // columns behind them
   bool linear = false;      // the batch has the fields of a linear table too
+  PositionInputs position;  // of the tower beside the model, if any
 
   int32_t width() const { return embedded + dense_width; }
   // The path of an option, for complaints.
@@ -72,7 +68,8 @@ class PointwiseModel : public Model {
  protected:
   PointwiseModel(PointwiseInputs inputs, Device& device);
 
-  // The model itself: logits, those of the first task first; contiguous.
+  // The model itself: logits, those of the first task first; contiguous. What a position tower adds
+  // in training is none of its business.
   virtual at::Tensor Logits(Pass& pass) const = 0;
 
   ParameterList& list() { return list_; }
@@ -96,6 +93,7 @@ class PointwiseModel : public Model {
   Device& device_;
   ParameterList list_;
   Needs needs_;
+  PositionTower position_;
   ParameterId task_weight_;  // log variances [tasks]
   ParameterId task_loss_;    // sums of losses [periods, tasks]
 };

@@ -43,6 +43,15 @@ const std::map<std::string, std::string> kOptions = {
      "pair { target: 'item' history: 'past' } encoder { heads: 2 } attention { hidden: 8 } "
      "summary: TARGET mlp { hidden: 8 batch_norm: true }"},
 };
+// Beside a model: what it is tried with under another name, "<model>_placed".
+const std::map<std::string, std::string> kBeside = {
+    {"lr_placed", "position { column: 'place' form: PRODUCT places: 5 }"},
+    {"wdl_placed", "position { column: 'place' with: 'device' missing_rate: 0.2 mlp {} }"},
+};
+std::string ModelOf(const std::string& name) { return name.substr(0, name.rfind("_placed")); }
+const std::string kPlaced = R"(
+    feature { name: "device" column: "views" table: "user" salt: 2 })";
+
 // Further features, of the models that read sequences.
 const std::string kSequences = R"(
     feature { name: "seen" column: "seen" table: "item" max_length: 4 }
@@ -72,7 +81,7 @@ const std::map<std::string, std::string> kWeights = {{"shared_bottom", "weights:
 
 // Rows whose label hangs together with user and item; the words of some are missing.
 std::string Events(uint64_t seed, int rows) {
-  std::string text = "time,user,item,words,price,click,buy,views,seen\n";
+  std::string text = "time,user,item,words,price,click,buy,views,place,seen\n";
   uint64_t word = seed;
   const auto draw = [&word](uint64_t n) {
     word = word * 6364136223846793005u + 1442695040888963407u;
@@ -87,7 +96,7 @@ std::string Events(uint64_t seed, int rows) {
     if (item % 4 != 0) text += "w" + std::to_string(item % 5) + " w" + std::to_string(user % 3);
     text += "," + std::to_string(static_cast<double>(draw(100)) / 50 - 1) + "," +
             (click ? "1" : "0") + "," + (click && draw(3) < user % 3 ? "1" : "0") + "," +
-            std::to_string(draw(1 + item % 7)) + ",";
+            std::to_string(draw(1 + item % 7)) + "," + std::to_string(draw(9)) + ",";
     for (uint64_t k = draw(7); k > 0; --k) text += "i" + std::to_string((user + 5 * k) % 30) + " ";
     text += "\n";
   }
@@ -160,7 +169,8 @@ std::string RankingJobText(const std::string& model) {
     stage { name: "test" evaluate { new_items_only: false } })";
 }
 
-std::string JobText(const std::string& model) {
+std::string JobText(const std::string& name) {
+  const std::string model = ModelOf(name);
   if (Ranks(model)) return RankingJobText(model);
   const std::string dim = model == "lr" ? "1" : "4";
   return R"(
@@ -177,6 +187,7 @@ std::string JobText(const std::string& model) {
         column { name: "price" type: FLOAT } column { name: "click" type: INT }
         column { name: "buy" type: INT } column { name: "views" type: INT }
         column { name: "time" type: INT } column { name: "seen" type: TEXT }
+        column { name: "place" type: INT }
       }
       label_column: "click" user_column: "user" item_column: "item" time_column: "time"
       history { max_length: 5 min_length: 0 lag_seconds: 3 }
@@ -186,9 +197,11 @@ std::string JobText(const std::string& model) {
     feature { name: "item" column: "item" table: "item" }
     feature { name: "words" column: "words" table: "item" salt: 1 }
     feature { name: "price" column: "price" })" +
-         (kOptions.at(model).find("pair") == std::string::npos ? "" : kSequences) + R"(
+         (kOptions.at(model).find("pair") == std::string::npos ? "" : kSequences) +
+         (model == name ? "" : kPlaced) + R"(
     model { )" +
-         model + " { " + kOptions.at(model) + " } }" + OrNothing(kTasks, model) + R"(
+         model + " { " + kOptions.at(model) + " } " + OrNothing(kBeside, name) + " }" +
+         OrNothing(kTasks, model) + R"(
     stage {
       name: "train"
       train {
@@ -236,7 +249,7 @@ class EveryModel : public testing::TestWithParam<std::string> {
   }
 
   // One that the model's evaluation must report.
-  const std::string metric_ = Ranks(GetParam()) ? "ndcg@10" : "auc";
+  const std::string metric_ = Ranks(ModelOf(GetParam())) ? "ndcg@10" : "auc";
   const TempDir dir_;
 };
 
@@ -272,6 +285,7 @@ std::vector<std::string> ModelNames() {
     const std::string name = spec::Model::descriptor()->FindFieldByNumber(entry.kind)->name();
     if (name != "two_tower") names.push_back(name);  // tests/cluster/same_bits_test.cc has it
   }
+  for (const auto& [name, options] : kBeside) names.push_back(name);
   return names;
 }
 

@@ -24,7 +24,9 @@ inline std::string CaseName(const testing::TestParamInfo<PointwiseCase>& info) {
 // Tables in the order of the job.
 inline std::vector<std::string> TablesOf(const TensorFile& file, const PointwiseCase& c) {
   std::vector<std::string> tables = {"a", "b", "words"};
-  if (file.has(c.name + "/rows/linear")) tables.push_back("linear");
+  for (const char* table : {"linear", "device"}) {
+    if (file.has(c.name + "/rows/" + table)) tables.push_back(table);
+  }
   return tables;
 }
 
@@ -101,6 +103,7 @@ inline Batch Alone(const Batch& batch, int32_t b) {
     one.label.push_back(batch.label[at]);
   }
   one.dense_width = batch.dense_width;
+  if (!batch.place.empty()) one.place = {batch.place[static_cast<size_t>(b)]};
   const auto* dense = batch.dense.data() + b * batch.dense_width;
   one.dense.assign(dense, dense + batch.dense_width);
   for (const FieldColumn& field : batch.fields) {

@@ -120,6 +120,68 @@ constexpr Case kCases[] = {
 };
 INSTANTIATE_TEST_SUITE_P(Din, ValidatePointwise, ::testing::ValuesIn(kCases));
 
+// A position tower beside it.
+class ValidatePosition : public ::testing::TestWithParam<Case> {
+ protected:
+  static std::string Job(const std::string& from, const std::string& to) {
+    std::string job = Replaced(kJob, "column { name: \"click\" type: INT }",
+                               "column { name: \"click\" type: INT } "
+                               "column { name: \"place\" type: INT } column { name: \"device\" }");
+    job = Replaced(job, "model {\n",
+                   "feature { name: \"device\" column: \"device\" table: \"word\" }\n"
+                   "model {\n  position { column: \"place\" with: \"device\" }\n");
+    return Replaced(job, from, to);
+  }
+};
+
+TEST_P(ValidatePosition, Complains) {
+  const auto complaints = ComplaintsOf(Job(GetParam().from, GetParam().to));
+  if (std::string(GetParam().expected).empty()) {
+    EXPECT_THAT(complaints, ::testing::IsEmpty());
+  } else {
+    EXPECT_THAT(complaints, ::testing::Contains(::testing::HasSubstr(GetParam().expected)));
+  }
+}
+
+constexpr Case kPositionCases[] = {
+    {"with: \"device\"", "", ""},
+    {"    feature: \"title\"\n", "", ""},
+    {"column: \"place\" with", "with", "model.position.column: is missing; name the INT column"},
+    {"column: \"place\"", "column: \"rank\"",
+     "model.position.column: \"rank\" is not an INT column of data.events; declare it there"},
+    {"column: \"place\"", "column: \"device\"",
+     "model.position.column: \"device\" is not an INT column of data.events"},
+    {"with: \"device\"", "with: \"devise\"",
+     "model.position.with[0]: there is no feature \"devise\"; did you mean \"device\"?"},
+    {"with: \"device\"", "with: \"title\"",
+     "model.position.with[0]: feature \"title\" has source ITEM; name features of source ROW"},
+    {"with: \"device\"", "with: \"device\" with: \"device\"", "\"device\" enters twice"},
+    {"feature: \"title\"", "feature: \"title\" feature: \"device\"", "\"device\" enters twice"},
+    {"with: \"device\"", "places: 0", "model.position.places: 0 is outside 1 to 65535"},
+    {"with: \"device\"", "width: 0", "model.position.width: 0 is outside 1 to"},
+    {"with: \"device\"", "missing_rate: 1", "model.position.missing_rate: 1 is"},
+    {"stage {",
+     "task { name: \"a\" label_column: \"click\" } "
+     "task { name: \"b\" label_column: \"click\" } stage {",
+     "model.position: a position tower is of one task, the job names 2"},
+    {"model {\n  position { column: \"place\" with: \"device\" }\n  din {\n    feature: \"title\"\n"
+     "    pair { target: \"item\" history: \"past\" }\n",
+     "model {\n position { column: \"place\" }\n  two_tower {\n item_feature: \"item\"\n",
+     "model.position: a two_tower model ranks items, it scores no samples; remove it"},
+};
+INSTANTIATE_TEST_SUITE_P(Tower, ValidatePosition, ::testing::ValuesIn(kPositionCases));
+
+TEST(ModelOptions, ThePositionTowersFeaturesAreNotTheModels) {
+  std::vector<Complaint> complaints;
+  const auto job = ParseJob(Replaced(Replaced(kJob, "feature: \"title\"", ""), "model {\n",
+                                     "model {\n  position { column: \"time\" with: \"seen\" }\n"),
+                            "job", &complaints);
+  ASSERT_TRUE(job.ok());
+  EXPECT_THAT(PlainFeatures(*job), ::testing::ElementsAre("title"));
+  EXPECT_THAT(PositionFeatures(*job), ::testing::ElementsAre("seen"));
+  EXPECT_THAT(InputFeatures(*job), ::testing::ElementsAre("title", "item", "past", "seen"));
+}
+
 TEST(ValidatePointwiseJob, AValidOneHasNoFaults) {
   EXPECT_THAT(ComplaintsOf(kJob), ::testing::IsEmpty());
 }

@@ -271,17 +271,19 @@ def write_case(out, name, c, losses_of=bce, whole=lambda c, p, terms: terms[0][1
     c.setdefault("dims", MIXED)
     c.setdefault("dense", True)
     table = {t: rand(n, c["dims"][t]).requires_grad_() for t, n in ROWS.items()}
+    beside = c.get("beside", {})  # further fields {name: rows}, each with a table of its own
     start = dict(zip(ROWS, np.concatenate([[0], np.cumsum(list(ROWS.values()))])))
     if c.get("linear"):
         table["linear"] = rand(sum(ROWS.values()), 1).requires_grad_()
+    table.update({t: rand(n, c["dims"][t]).requires_grad_() for t, n in beside.items()})
     x_dense = rand(SAMPLES, DENSE) if c["dense"] else torch.zeros(SAMPLES, 0)
     label = labels_of(rng, c.get("tasks", [dict(name="")]))
     weight = torch.tensor(rng.uniform(0.5, 2, SAMPLES).astype(np.float32)).double()
     fields = {}
-    for field, t in FIELDS:
+    for field, t in FIELDS + [(t, t) for t in beside]:
         counts = rng.integers(0, 3, SAMPLES) if t == "words" else np.ones(SAMPLES, int)
         offset = np.concatenate([[0], np.cumsum(counts)])
-        index = torch.tensor(rng.integers(0, ROWS[t], offset[-1]))
+        index = torch.tensor(rng.integers(0, len(table[t]), offset[-1]))
         out.put("%s/batch/field.%s.index" % (name, field), index)
         out.put("%s/batch/field.%s.offset" % (name, field), offset)
         fields[field] = (t, index, torch.tensor(offset[:-1]))
@@ -293,7 +295,7 @@ def write_case(out, name, c, losses_of=bce, whole=lambda c, p, terms: terms[0][1
         e = [F.embedding_bag(i, table[t], o, mode="mean") for t, i, o in fields.values()]
         lines = [] if "linear" not in table else [
             F.embedding_bag(i + int(start[t]), table["linear"], o, mode="sum")
-            for t, i, o in fields.values()]
+            for t, i, o in [fields[field] for field, _ in FIELDS]]
         g = Context(p, training)
         return forward(g, c, e, lines, x_dense), g.seen
 

@@ -102,6 +102,9 @@ struct Batch {
   // [B] where each sample was shown, the first place is 1 and 0 is not known; of a model with a
   // position tower, else empty.
   std::vector<int32_t> place;
+  // Of each event of the pairs' histories, where the model asks (ReadsEventAges,
+  // proto/model_options.h): reference time minus event time, >= 0; else empty.
+  std::vector<float> event_age_days;
 
   ItemColumns items;  // retrieval only, as are the two below
   HistoryColumns history;

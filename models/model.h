@@ -28,6 +28,13 @@ struct TableRows {
   const float* popularity = nullptr;  // [rows] decayed counts, or null
   double popularity_total = 0;
   float* gradient = nullptr;  // [rows, dim], written by Train; null when only scoring
+  // Of a table with slots that the model feeds: values as of before the step, and what Train says
+  // that it observed: bit s of observed_mask[row] for slot s, the value in observed[row, s]. Null
+  // when only scoring. Train touches no bit of other slots.
+  int32_t slot_width = 0;
+  const float* slots = nullptr;       // [rows, slot_width]
+  float* observed = nullptr;          // [rows, slot_width]
+  uint32_t* observed_mask = nullptr;  // [rows]
 };
 using RowSet = std::vector<TableRows>;
 

@@ -1,5 +1,6 @@
 #include "proto/exact_math.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -57,6 +58,12 @@ double LogAddExp(double a, double b) {
   if (b == -std::numeric_limits<double>::infinity()) return a;
   const double ratio = HalfToThe((a - b) / kLn2);  // e^(b - a), at most 1
   return a + TwiceArtanh(ratio / (2 + ratio));     // ln(1 + r)
+}
+
+double ShareOfLog(double n, double total) {
+  const double most = NaturalLog(1 + std::max(total, 0.0));
+  if (most == 0) return 0;
+  return std::min(NaturalLog(1 + std::max(n, 0.0)) / most, 1.0);
 }
 
 }  // namespace emporium

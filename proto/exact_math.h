@@ -10,5 +10,7 @@ double HalfToThe(double x);
 double NaturalLog(double x);
 // ln(e^a + e^b); minus infinity is a legal argument.
 double LogAddExp(double a, double b);
+// ln(n + 1) / ln(N + 1), in [0, 1]; what is below 0 counts as 0, and of N = 0 it is 0.
+double ShareOfLog(double n, double total);
 
 }  // namespace emporium

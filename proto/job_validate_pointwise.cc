@@ -116,6 +116,14 @@ void CheckPairs(Checker* check) {
   for (size_t p = 0; p < pairs.size(); ++p) {
     CheckPair(pairs[p], At(path + ".pair", static_cast<int>(p)), check);
   }
+  for (const std::string& name : QueryFeatures(check->job())) {
+    const spec::Feature* feature = Referred(name, path + ".query", check);
+    if (feature != nullptr) CheckInput(*feature, path + ".query", check);
+  }
+  if (const std::string name = KindFeature(check->job()); !name.empty()) {
+    const spec::Feature* feature = Referred(name, path + ".action_feature", check);
+    if (feature != nullptr) CheckInput(*feature, path + ".action_feature", check);
+  }
 }
 
 // A feature of the tower: rows of the sample's own, and nothing among the model's dense inputs.
@@ -167,7 +175,9 @@ void CheckPointwiseModel(Checker* check) {
   const spec::Model& model = check->job().model();
   const std::vector<const spec::Feature*> used = CheckInputs(check);
   if (model.has_deepfm()) CheckDeepFm(model.deepfm(), used, check);
-  if (model.has_din() || model.has_bst() || model.has_bst_din()) CheckPairs(check);
+  if (model.has_din() || model.has_bst() || model.has_bst_din() || model.has_nam()) {
+    CheckPairs(check);
+  }
   if (model.has_position()) CheckPosition(model.position(), check);
   if (model.has_position() || !SequencePairs(check->job()).empty()) CheckRoles(check);
 }

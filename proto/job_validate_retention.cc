@@ -87,6 +87,23 @@ bool IsTime(const spec::Slot& slot, const Checker& check) {
   return !slot.column().empty() && slot.column() == check.job().data().time_column();
 }
 
+// What the model observes of the keys of its first pair.
+void CheckFedByModel(const spec::Table& table, const spec::Slot& slot, const std::string& path,
+                     Checker* check) {
+  const std::string field = path + ".fed_by_model";
+  check->Expect(slot.update() == spec::Slot::LOG_EMA, field, "the model feeds logs of means",
+                "use update: LOG_EMA");
+  check->Expect(slot.column().empty() && !slot.has_when(), field,
+                "no event feeds what the model feeds", "remove column and when");
+  const FedSlots fed = FedSlotsOf(check->job());
+  const auto names = [&slot](const std::vector<std::string>& listed) {
+    return std::find(listed.begin(), listed.end(), slot.name()) != listed.end();
+  };
+  check->Expect(table.name() == fed.table && (names(fed.target) || names(fed.event)), field,
+                "the model does not name the slot, so nothing feeds it",
+                "name it in target_slot or event_slot of a nam model with this table");
+}
+
 void CheckSlotColumn(const spec::Slot& slot, const std::string& path, Checker* check) {
   if (slot.column().empty()) {
     check->Expect(slot.update() == spec::Slot::ADD, path + ".column", "is missing",
@@ -139,7 +156,11 @@ void CheckFading(const spec::Table& table, const spec::Slot& slot, const std::st
 
 void CheckSlot(const spec::Table& table, const spec::Slot& slot, const std::string& path,
                Checker* check) {
-  CheckSlotColumn(slot, path, check);
+  if (slot.fed_by_model()) {
+    CheckFedByModel(table, slot, path, check);
+  } else {
+    CheckSlotColumn(slot, path, check);
+  }
   if (slot.has_when()) CheckWhen(slot.when(), path + ".when", check);
   CheckFading(table, slot, path, check);
   check->ExpectProbability(slot.least_rho(), path + ".least_rho");

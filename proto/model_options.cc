@@ -31,6 +31,32 @@ const FieldDescriptor* OptionOf(const spec::Model& model, const char* name,
   return (*options)->GetDescriptor()->FindFieldByName(name);
 }
 
+// The names that a repeated option lists; none where the model has no such option.
+std::vector<std::string> NamesOf(const spec::Job& job, const char* option) {
+  std::vector<std::string> names;
+  const Message* options = nullptr;
+  if (const FieldDescriptor* listed = OptionOf(job.model(), option, &options)) {
+    for (int i = 0; i < options->GetReflection()->FieldSize(*options, listed); ++i) {
+      names.push_back(options->GetReflection()->GetRepeatedString(*options, listed, i));
+    }
+  }
+  return names;
+}
+
+// The table of the first pair's target.
+const spec::Table* PairTable(const spec::Job& job) {
+  const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
+  if (pairs.empty()) return nullptr;
+  const auto feature =
+      std::find_if(job.feature().begin(), job.feature().end(),
+                   [&pairs](const auto& each) { return each.name() == pairs[0].target(); });
+  if (feature == job.feature().end()) return nullptr;
+  const auto table =
+      std::find_if(job.table().begin(), job.table().end(),
+                   [&feature](const auto& each) { return each.name() == feature->table(); });
+  return table == job.table().end() ? nullptr : &*table;
+}
+
 // The first of these options that the model has.
 FeatureOption FeatureOptionOf(const spec::Job& job, std::initializer_list<const char*> names) {
   FeatureOption option;
@@ -97,40 +123,72 @@ std::vector<spec::TargetHistory> SequencePairs(const spec::Job& job) {
   return pairs;
 }
 
-std::vector<std::string> PlainFeatures(const spec::Job& job) {
-  std::vector<std::string> names;
-  const Message* options = nullptr;
-  if (const FieldDescriptor* listed = OptionOf(job.model(), "feature", &options)) {
-    for (int i = 0; i < options->GetReflection()->FieldSize(*options, listed); ++i) {
-      names.push_back(options->GetReflection()->GetRepeatedString(*options, listed, i));
-    }
-  }
-  if (!names.empty()) return names;
-  std::vector<std::string> taken = PositionFeatures(job);
-  for (const spec::TargetHistory& pair : SequencePairs(job)) {
-    taken.push_back(pair.target());
-    taken.push_back(pair.history());
-  }
-  for (const spec::Feature& feature : job.feature()) {
-    if (std::find(taken.begin(), taken.end(), feature.name()) == taken.end()) {
-      names.push_back(feature.name());
-    }
-  }
-  return names;
-}
-
 std::vector<std::string> PositionFeatures(const spec::Job& job) {
   const auto& with = job.model().position().with();
   return {with.begin(), with.end()};
 }
 
-std::vector<std::string> InputFeatures(const spec::Job& job) {
-  std::vector<std::string> names = PlainFeatures(job);
+std::vector<std::string> QueryFeatures(const spec::Job& job) { return NamesOf(job, "query"); }
+
+std::string KindFeature(const spec::Job& job) {
+  const Message* options = nullptr;
+  const FieldDescriptor* kind = OptionOf(job.model(), "action_feature", &options);
+  return kind == nullptr ? "" : options->GetReflection()->GetString(*options, kind);
+}
+
+namespace {
+
+// The features that options other than `feature` name, in the order of a batch's fields.
+std::vector<std::string> FeaturesApart(const spec::Job& job) {
+  std::vector<std::string> names;
   const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.target());
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.history());
+  for (std::string& name : QueryFeatures(job)) names.push_back(std::move(name));
+  if (std::string kind = KindFeature(job); !kind.empty()) names.push_back(std::move(kind));
   for (std::string& name : PositionFeatures(job)) names.push_back(std::move(name));
   return names;
+}
+
+}  // namespace
+
+std::vector<std::string> PlainFeatures(const spec::Job& job) {
+  std::vector<std::string> names = NamesOf(job, "feature");
+  if (!names.empty()) return names;
+  const std::vector<std::string> apart = FeaturesApart(job);
+  for (const spec::Feature& feature : job.feature()) {
+    const bool plain = std::find(apart.begin(), apart.end(), feature.name()) == apart.end();
+    if (plain) names.push_back(feature.name());
+  }
+  return names;
+}
+
+std::vector<std::string> InputFeatures(const spec::Job& job) {
+  std::vector<std::string> names = PlainFeatures(job);
+  for (std::string& name : FeaturesApart(job)) names.push_back(std::move(name));
+  return names;
+}
+
+bool ReadsEventAges(const spec::Job& job) {
+  const Message* options = nullptr;
+  const FieldDescriptor* edges = OptionOf(job.model(), "gap_edges_days", &options);
+  return edges != nullptr && options->GetReflection()->FieldSize(*options, edges) > 0;
+}
+
+std::string PopularityTable(const spec::Job& job) {
+  const Message* options = nullptr;
+  if (OptionOf(job.model(), "normalise", &options) == nullptr) return "";
+  const spec::Table* table = PairTable(job);
+  return table != nullptr && table->has_popularity() ? table->name() : "";
+}
+
+FedSlots FedSlotsOf(const spec::Job& job) {
+  FedSlots slots;
+  const spec::Table* table = PairTable(job);
+  if (table != nullptr) slots.table = table->name();
+  slots.target = NamesOf(job, "target_slot");
+  slots.event = NamesOf(job, "event_slot");
+  return slots;
 }
 
 std::string LinearTable(const spec::Job& job) {

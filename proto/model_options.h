@@ -44,14 +44,34 @@ std::string SampledPrefix(uint32_t negatives);
 // Of a pointwise model, its option `pair`: targets with the histories of the same kind. Empty: it
 // reads no sequences.
 std::vector<spec::TargetHistory> SequencePairs(const spec::Job& job);
-// Of a pointwise model: the names of the features that enter beside the pairs: its option `feature`
-// or, when that is empty, all features that neither a pair nor its position tower names.
+// Of a pointwise model, its option `query`: the features of the query.
+std::vector<std::string> QueryFeatures(const spec::Job& job);
+// Of a pointwise model with pairs, its option `action_feature`: of which kind each event of the
+// histories is. Empty: none.
+std::string KindFeature(const spec::Job& job);
+// Of a pointwise model: the names of the features that enter beside these: its option `feature` or,
+// when that is empty, all features that no other option names.
 std::vector<std::string> PlainFeatures(const spec::Job& job);
 // Those that its position tower reads (`with`) and the model itself does not.
 std::vector<std::string> PositionFeatures(const spec::Job& job);
 // The names of all features that enter, in the order of a batch's fields: plain ones, the targets,
-// the histories, those of the position tower.
+// the histories, those of the query, the kind, those of the position tower.
 std::vector<std::string> InputFeatures(const spec::Job& job);
+
+// A pointwise model with an option `gap_edges_days`, which is set: it reads how long ago the events
+// of its histories were.
+bool ReadsEventAges(const spec::Job& job);
+// A pointwise model with an option `normalise` reads how popular the first pair's rows are: their
+// table, or empty where there is none or it keeps no popularity.
+std::string PopularityTable(const spec::Job& job);
+// Slots that a model feeds, of the table of its first pair: its options `target_slot` and
+// `event_slot`, in this order.
+struct FedSlots {
+  std::string table;
+  std::vector<std::string> target;
+  std::vector<std::string> event;
+};
+FedSlots FedSlotsOf(const spec::Job& job);
 // Its option `linear_table`; empty when it has none.
 std::string LinearTable(const spec::Job& job);
 

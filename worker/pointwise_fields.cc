@@ -11,6 +11,7 @@
 namespace emporium::worker {
 namespace {
 
+constexpr double kSecondsPerDay = 86400;
 constexpr size_t kAhead = 24;  // rows whose values are fetched before they are needed
 
 SlotForm FormOf(const spec::SlotInput& input) {
@@ -57,15 +58,18 @@ Result<std::unique_ptr<PointwiseFields>> PointwiseFields::Create(const Dataset& 
   const std::string path = "model." + ModelName(job);
   const std::vector<std::string> names = InputFeatures(job);
   const size_t own = names.size() - PositionFeatures(job).size();
-  const size_t sequences = own - SequencePairs(job).size();
+  std::vector<std::string> sequences = {KindFeature(job)};
+  for (const spec::TargetHistory& pair : SequencePairs(job)) sequences.push_back(pair.history());
+  fields->AskOfTables();
   for (size_t i = 0; i < names.size(); ++i) {
     if (i == own) fields->own_ = fields->inputs_.size();
-    const spec::Feature* feature = FindFeatureSpec(job, names[i]);
+    const std::string& name = names[i];
+    const spec::Feature* feature = FindFeatureSpec(job, name);
     if (feature == nullptr) {
-      return InvalidArgument(path + ": there is no feature \"" + names[i] +
+      return InvalidArgument(path + ": there is no feature \"" + name +
                              "\"; add one or take it out");
     }
-    const bool sequence = i >= sequences && i < own;
+    const bool sequence = std::find(sequences.begin(), sequences.end(), name) != sequences.end();
     EMPORIUM_RETURN_IF_ERROR(fields->AddFeature(*feature, sequence, other_items));
   }
   if (own == names.size()) fields->own_ = fields->inputs_.size();
@@ -79,12 +83,20 @@ Result<std::unique_ptr<PointwiseFields>> PointwiseFields::Create(const Dataset& 
     }
     fields->linear_table_ = linear;
   }
-  for (const spec::Table& table : job.table()) {
-    fields->keeps_popularity_.push_back(table.has_popularity());
-  }
-  fields->no_table_.assign(fields->keeps_popularity_.size(), false);
   EMPORIUM_ASSIGN_OR_RETURN(fields->slot_columns_, SlotColumns::Create(dataset, job));
   return fields;
+}
+
+void PointwiseFields::AskOfTables() {
+  event_ages_ = ReadsEventAges(job_);
+  const std::string popular = PopularityTable(job_);
+  for (const spec::Table& table : job_.table()) {
+    keeps_popularity_.push_back(table.has_popularity());
+    no_table_.push_back(false);
+    reads_popularity_.push_back(table.name() == popular);
+    reads_slots_.push_back(std::any_of(table.slot().begin(), table.slot().end(),
+                                       [](const spec::Slot& slot) { return slot.fed_by_model(); }));
+  }
 }
 
 Status PointwiseFields::AddFeature(const spec::Feature& feature, bool sequence, bool other_items) {
@@ -138,6 +150,7 @@ Status PointwiseFields::AddSlotInputs(const spec::Feature& feature, TableId tabl
           return s.update() == spec::Slot::ADD;
         }));
     slot_inputs_.push_back(found);
+    reads_slots_[table.value()] = true;
   }
   return Status::Ok();
 }
@@ -159,7 +172,13 @@ PointwiseFields::Past PointwiseFields::PastOf(const PointwiseSamples& samples) c
   std::vector<PastEvent> of_event;
   for (const Reference& reference : samples.references) {
     history_->Build(reference, &of_event);
-    for (const PastEvent& event : of_event) past.events.push_back(event.event);
+    for (const PastEvent& event : of_event) {
+      past.events.push_back(event.event);
+      if (!event_ages_) continue;
+      const double time = dataset_.event_time()[static_cast<size_t>(event.event)];
+      past.age_days.push_back(
+          static_cast<float>(std::max(reference.time - time, 0.0) / kSecondsPerDay));
+    }
     past.offset.push_back(static_cast<int32_t>(past.events.size()));
   }
   return past;
@@ -250,6 +269,17 @@ void PointwiseFields::FillPlaces(const PointwiseSamples& samples, models::Batch*
   }
 }
 
+void PointwiseFields::FillEventAges(const PointwiseSamples& samples, const Past& past,
+                                    models::Batch* batch) const {
+  batch->event_age_days = past.age_days;
+  for (const int32_t place : samples.of) {
+    const auto at = static_cast<size_t>(place);
+    for (int32_t k = past.offset[at]; event_ages_ && k < past.offset[at + 1]; ++k) {
+      batch->event_age_days.push_back(past.age_days[static_cast<size_t>(k)]);
+    }
+  }
+}
+
 Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, bool training) const {
   PlannedBatch planned;
   models::Batch& batch = planned.batch;
@@ -263,6 +293,7 @@ Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, boo
     batch.fields.push_back({input.keys.name(), ListsOf(input, samples, past, &plan)});
   }
   EMPORIUM_RETURN_IF_ERROR(CheckSequences(samples, batch));
+  FillEventAges(samples, past, &batch);
   for (size_t f = 0; linear_table_.has_value() && f < own_; ++f) {
     batch.fields.push_back(
         {batch.fields[f].feature, plan.Mirror(*linear_table_, batch.fields[f].rows)});
@@ -276,10 +307,8 @@ Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, boo
     for (const models::RowLists* lists : about) plan.Sighted(*lists, samples.rows.size());
     feed.Observe(about, samples.rows);
   }
-  planned.tables = std::move(plan).Finish(no_table_);
-  if (training) {
-    feed.Finish(&planned.tables);
-  }
+  planned.tables = std::move(plan).Finish(reads_popularity_);
+  if (training) feed.Finish(&planned.tables);
   FillSlotInputs(samples, &planned);
   return planned;
 }
@@ -305,18 +334,18 @@ Status PointwiseFields::CheckSequences(const PointwiseSamples& samples,
 }
 
 void PointwiseFields::FillSlotInputs(const PointwiseSamples& samples, PlannedBatch* planned) const {
+  for (TableKeys& table : planned->tables) {
+    if (!reads_slots_[table.table.value()]) continue;
+    const spec::Table& spec = job_.table(table.table.value());
+    table.want_slots = static_cast<uint32_t>(spec.slot_size());
+    table.want_totals = CountersOf(spec);
+  }
   auto column = static_cast<int32_t>(dense_.size());
   bool ages = false;
   for (const SlotInput& input : slot_inputs_) {
     const models::RowLists& of_feature = planned->batch.fields[input.input].rows;
     planned->slots.columns.push_back({column++, of_feature, input.slot, input.form, input.counter});
     ages = ages || input.form == SlotForm::kAge;
-    const spec::Table& spec = job_.table(of_feature.table.value());
-    for (TableKeys& table : planned->tables) {
-      if (table.table != of_feature.table) continue;
-      table.want_slots = static_cast<uint32_t>(spec.slot_size());
-      table.want_totals = CountersOf(spec);
-    }
   }
   if (!ages) return;
   std::vector<double>& time = planned->slots.time;

@@ -53,7 +53,7 @@ class PointwiseFields {
     FeatureKeys keys;
     spec::FeatureSource source = spec::ROW;
     bool sighting = false;  // its keys are what the event is about
-    bool sequence = false;  // the history of a pair
+    bool sequence = false;  // of the events of the pairs' histories
     // By item: of a ROW feature over the item column, where other items occur.
     std::vector<uint64_t> item_key;
 
@@ -69,12 +69,14 @@ class PointwiseFields {
   struct Past {
     std::vector<int64_t> events;
     std::vector<int32_t> offset{0};
+    std::vector<float> age_days;  // where the model asks
   };
 
   PointwiseFields(const Dataset& dataset, const spec::Job& job, const History* history)
       : dataset_(dataset), job_(job), history_(history) {}
   Status AddFeature(const spec::Feature& feature, bool sequence, bool other_items);
   Status AddSlotInputs(const spec::Feature& feature, TableId table);
+  void AskOfTables();
   Past PastOf(const PointwiseSamples& samples) const;
   models::RowLists ListsOf(const Input& input, const PointwiseSamples& samples, const Past& past,
                            KeyPlan* plan) const;
@@ -85,6 +87,7 @@ class PointwiseFields {
   Status ReadPlaces(const spec::PositionTower& tower);
   void FillDense(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const;
+  void FillEventAges(const PointwiseSamples& samples, const Past& past, models::Batch* batch) const;
   void FillSlotInputs(const PointwiseSamples& samples, PlannedBatch* planned) const;
   Status CheckSequences(const PointwiseSamples& samples, const models::Batch& batch) const;
 
@@ -95,12 +98,16 @@ class PointwiseFields {
   size_t own_ = 0;                   // of inputs_: the model's; those of its position tower follow
   std::span<const int64_t> places_;  // by event; empty: the model asks for none
   bool histories_ = false;
+  bool event_ages_ = false;
   std::vector<std::span<const float>> dense_;
   std::vector<SlotInput> slot_inputs_;  // dense inputs behind dense_
   SlotColumns slot_columns_;
   std::optional<TableId> linear_table_;
-  std::vector<bool> keeps_popularity_;  // by table
+  // By table.
+  std::vector<bool> keeps_popularity_;
   std::vector<bool> no_table_;
+  std::vector<bool> reads_popularity_;
+  std::vector<bool> reads_slots_;
 };
 
 }  // namespace emporium::worker

@@ -35,6 +35,8 @@ void PrepareRows(const std::vector<TableKeys>& tables, std::span<const uint32_t>
     set.values = out->values[i].data();
     set.popularity = keys.want_popularity ? out->popularity[i].data() : nullptr;
     set.gradient = with_gradients ? out->gradients[i].data() : nullptr;
+    set.slot_width = static_cast<int32_t>(keys.want_slots);
+    set.slots = keys.want_slots > 0 ? out->slots[i].data() : nullptr;
   }
 }
 
@@ -53,13 +55,6 @@ std::vector<RowTarget> TargetsOf(RowBuffer* out) {
 
 namespace {
 
-// log(n + 1) / log(N + 1), in [0, 1].
-double PopularityOf(double count, double total) {
-  const double most = NaturalLog(1 + std::max(total, 0.0));
-  if (most == 0) return 0;
-  return std::min(NaturalLog(1 + std::max(count, 0.0)) / most, 1.0);
-}
-
 double InputOf(SlotForm form, float value, double total, double time) {
   constexpr double kSecondsPerDay = 86400;
   switch (form) {
@@ -68,9 +63,9 @@ double InputOf(SlotForm form, float value, double total, double time) {
     case SlotForm::kLog1p:
       return NaturalLog(1 + std::max<double>(value, 0));
     case SlotForm::kIif:
-      return 1 - PopularityOf(value, total);
+      return 1 - ShareOfLog(value, total);
     case SlotForm::kPopularity:
-      return PopularityOf(value, total);
+      return ShareOfLog(value, total);
     case SlotForm::kAge: {
       const auto seconds = std::bit_cast<uint32_t>(value);
       if (seconds == 0) return 0;

@@ -59,6 +59,7 @@ Result<SlotColumns::Slot> SlotOf(const Dataset& dataset, const spec::Job& job,
                                  const spec::Table& table, const spec::Slot& spec) {
   SlotColumns::Slot slot;
   slot.update = spec.update();
+  slot.by_model = spec.fed_by_model();
   EMPORIUM_ASSIGN_OR_RETURN(slot.when, WhenOf(dataset, table, spec));
   if (spec.column().empty()) return slot;
   const auto events = static_cast<size_t>(dataset.events());
@@ -160,7 +161,8 @@ void SlotFeed::ObserveTable(TableId id, std::span<const models::RowLists* const>
         table.event[key] = i + 1;
         Seen* const seen = &table.seen[key * slots.size()];
         for (size_t s = 0; s < slots.size(); ++s) {
-          if (slots[s].when.Holds(rows[i])) Add(slots[s].update, slots[s].at(rows[i]), seen + s);
+          if (slots[s].by_model || !slots[s].when.Holds(rows[i])) continue;
+          Add(slots[s].update, slots[s].at(rows[i]), seen + s);
         }
       }
     }

@@ -1,6 +1,7 @@
 // What the events of a micro-batch say of the slots of its keys (job.proto, Slot): one number for
 // each key and slot that the events feed, made of the samples in which the key occurs, in their
-// order; so it is a function of the micro-batch alone.
+// order; so it is a function of the micro-batch alone. Slots that the model feeds get room here and
+// are filled in by its lane (models/model.h, TableRows).
 //
 // Invariant: an event feeds a key once, however many features or words of it name the key.
 // A SlotColumns is immutable, any thread; a SlotFeed belongs to one micro-batch.
@@ -45,6 +46,7 @@ class SlotColumns {
   struct Slot {
     spec::Slot::Update update = spec::Slot::ADD;
     When when;
+    bool by_model = false;          // no event feeds it
     std::span<const int64_t> ints;  // by event; nothing: every event counts 1
     std::span<const float> floats;
     std::span<const double> times;  // seconds

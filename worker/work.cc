@@ -84,6 +84,12 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
 
 Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies) const {
   PrepareRows(work->planned.tables, dims_, true, &work->rows);
+  for (size_t i = 0; i < work->planned.tables.size(); ++i) {
+    TableKeys& keys = work->planned.tables[i];
+    if (keys.observed.empty()) continue;
+    work->rows.rows[i].observed = keys.observed.data();  // sent as they will be by then
+    work->rows.rows[i].observed_mask = keys.observed_mask.data();
+  }
   if (work->empty()) {
     work->dense.rows.clear();
   } else {

@@ -66,7 +66,8 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
     complaints.Add(inputs.path("feature"), "no feature with a table enters; add one");
   }
   ParseLinearTable(job, inputs, complaints);
-  const size_t fields = inputs.fields.size() + 2 * SequencePairs(job).size();
+  const size_t fields = inputs.fields.size() + 2 * SequencePairs(job).size() +
+                        QueryFeatures(job).size() + (KindFeature(job).empty() ? 0 : 1);
   inputs.position = ParsePosition(job, inputs.tasks, fields, complaints);
   for (const spec::Stage& stage : job.stage()) {
     const spec::PointwiseLoss& loss = stage.train().pointwise();

@@ -197,6 +197,41 @@ TEST(ModelOptions, InputsArePlainFeaturesThenTargetsThenHistories) {
   EXPECT_TRUE(IsImplicit(*job));
 }
 
+TEST(ModelOptions, WhatOptionsNameIsNoPlainFeature) {
+  const std::string text = Replaced(
+      Replaced(kJob, "din {\n    feature: \"title\"",
+               "nam {\n    query: \"title\" action_feature: \"acts\" gap_edges_days: [1, 7]\n"
+               "    target_slot: \"z\" event_slot: \"y\""),
+      "table: \"item\" }\nfeature { name: \"past\"",
+      "table: \"item\" }\nfeature { name: \"acts\" column: \"item\" table: \"word\" source: "
+      "HISTORY }\nfeature { name: \"past\"");
+  const std::string slots = Replaced(
+      text, "{ adagrad {} } }\n",
+      "{ adagrad {} } popularity {}\n slot { name: \"z\" update: LOG_EMA fed_by_model: true }"
+      " slot { name: \"y\" update: LOG_EMA fed_by_model: true } }\n");
+  EXPECT_THAT(ComplaintsOf(slots), ::testing::IsEmpty());
+  std::vector<Complaint> complaints;
+  const auto job = ParseJob(slots, "job", &complaints);
+  ASSERT_TRUE(job.ok());
+  EXPECT_THAT(PlainFeatures(*job), ::testing::ElementsAre("seen"));
+  EXPECT_THAT(InputFeatures(*job), ::testing::ElementsAre("seen", "item", "past", "title", "acts"));
+  EXPECT_TRUE(ReadsEventAges(*job));
+  EXPECT_EQ(PopularityTable(*job), "item");
+  EXPECT_EQ(FedSlotsOf(*job).table, "item");
+  EXPECT_THAT(FedSlotsOf(*job).target, ::testing::ElementsAre("z"));
+  const auto expect = [&slots](const char* from, const char* to, const char* part) {
+    EXPECT_THAT(ComplaintsOf(Replaced(slots, from, to)),
+                ::testing::Contains(::testing::HasSubstr(part)));
+  };
+  expect("query: \"title\"", "query: \"tilte\"", "model.nam.query: there is no feature \"tilte\"");
+  expect("action_feature: \"acts\"", "action_feature: \"x\"", "model.nam.action_feature: there is");
+  expect("query: \"title\"", "query: \"item\"", "model.nam: feature \"item\" enters twice");
+  expect("event_slot: \"y\"", "",
+         "slot[1].fed_by_model: the model does not name the slot, so nothing feeds it");
+  expect("LOG_EMA fed", "EMA fed", "slot[0].fed_by_model: the model feeds logs of means");
+  expect("LOG_EMA fed", "LOG_EMA column: \"click\" fed", "no event feeds what the model feeds");
+}
+
 TEST(ModelOptions, SampledMetricsSayAmongHowMany) {
   EXPECT_EQ(SampledMetricOf("sampled99_hr@10").negatives, 99u);
   EXPECT_EQ(SampledMetricOf("sampled99_hr@10").name, "hr@10");

@@ -210,6 +210,45 @@ TEST_F(PointwiseSequencesTest, ListsOfARowAreSequencesToo) {
               HasSubstr("\"seen\" and \"kinds\": event 0 has not equally many keys in both"));
 }
 
+TEST_F(PointwiseSequencesTest, ANamModelGetsItsQueryKindsAgesAndWhatTheTableKnows) {
+  std::string text = kJob;
+  const std::string slots =
+      " slot { name: \"z\" update: LOG_EMA fed_by_model: true }"
+      " slot { name: \"y\" update: LOG_EMA fed_by_model: true } ";
+  text.insert(text.find("slot { name: \"n\" }"), slots);
+  const std::string from = text.substr(text.find("  model {"));
+  text = text.substr(0, text.size() - from.size()) + R"(
+    feature { name: "acts" column: "item" table: "words" source: HISTORY }
+    model { nam { pair { target: "item" history: "past" } query: "words" action_feature: "acts"
+                  gap_edges_days: 1 target_slot: "z" event_slot: "y" } }
+    stage { name: "t" train { pointwise { negatives { uniform { count: 1 } } } in_time_order: true
+                              micro_batch_size: 100 } }
+    stage { name: "e" evaluate { sampled_negatives: 1 } })";
+  text.replace(text.find("train_only {}"), 13, "leave_one_out {}");
+  const auto source = Source(ParseJob(text));
+  const PlannedBatch planned = First(*source);
+  std::vector<std::string> order;
+  for (const models::FieldColumn& field : planned.batch.fields) order.push_back(field.feature);
+  EXPECT_THAT(order, ElementsAre("user", "item", "past", "words", "acts"));
+  // Ann's first two events train, the second saw A and B at one time; then both once more.
+  EXPECT_THAT(Texts(planned, "past"), ElementsAre("", "A", "", "A"));
+  EXPECT_THAT(Texts(planned, "acts"), ElementsAre("", "A", "", "A"));
+  const auto day = static_cast<float>(200.0 / 86400);
+  EXPECT_THAT(planned.batch.event_age_days, ElementsAre(day, day));
+  const TableKeys& items = planned.tables[0];
+  EXPECT_TRUE(items.want_popularity);
+  EXPECT_FALSE(planned.tables[1].want_popularity);
+  EXPECT_EQ(items.want_slots, 3u);
+  EXPECT_EQ(items.observed.size(), 3 * items.keys.size());
+  // Events feed the count alone; there is room for what the model will observe.
+  for (const uint32_t mask : items.observed_mask) EXPECT_EQ(mask & 3u, 0u);
+  const auto eval = source->Eval(StageId(1), EvalSplit::kTest, 0);
+  ASSERT_TRUE(eval.ok()) << eval.status().ToString();
+  EXPECT_TRUE(eval->planned.tables[0].want_popularity);
+  EXPECT_EQ(eval->planned.tables[0].want_slots, 3u);
+  EXPECT_THAT(eval->planned.tables[0].observed, IsEmpty());
+}
+
 TEST_F(PointwiseSequencesTest, EvaluatedEventsAreRankedAmongItemsTheirUserNeverHad) {
   std::string text = kJob;
   text.replace(text.find("train_only {}"), 13, "leave_one_out {}");

@@ -37,6 +37,9 @@ constexpr ModelEntry kModels[] = {
      "retrieval: causal transformer over the history",
      "history, user, item and time columns; popularity of the items for in-batch negatives",
      MakeSasRec},
+    {spec::Model::kNam, "[OURS]",
+     "search: attention normalised over all items, gated by the target's rarity",
+     "pairs of a target and its history; popularity and fed slots of their table", MakeNam},
 };
 
 }  // namespace

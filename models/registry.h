@@ -43,5 +43,6 @@ Result<std::unique_ptr<Model>> MakeDin(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeBst(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeBstDin(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeSasRec(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeNam(const spec::Job& job, Device& device);
 
 }  // namespace emporium::models

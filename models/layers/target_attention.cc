@@ -5,11 +5,7 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
-#include <limits>
-#include <utility>
-#include <vector>
-
+#include "models/layers/event_padding.h"
 #include "models/rows.h"
 
 namespace emporium::models {
@@ -18,28 +14,9 @@ namespace {
 
 // Softmax of scores [E, 1] sample by sample.
 at::Tensor SharesOf(Pass& pass, const at::Tensor& scores, std::span<const int32_t> offset) {
-  const auto samples = static_cast<int64_t>(offset.size()) - 1;
-  int64_t longest = 0;
-  for (int64_t b = 0; b < samples; ++b) {
-    longest = std::max<int64_t>(longest, offset[b + 1] - offset[b]);
-  }
-  std::vector<int32_t> event(static_cast<size_t>(samples * longest), -1);  // of each place
-  std::vector<int32_t> place;                                              // of each event
-  at::Tensor mask = at::zeros({samples, longest}, at::kFloat);
-  for (int64_t b = 0; b < samples; ++b) {
-    const int64_t length = offset[b + 1] - offset[b];
-    for (int64_t j = 0; j < length; ++j) {
-      place.push_back(static_cast<int32_t>(b * longest + j));
-      event[static_cast<size_t>(place.back())] = offset[b] + static_cast<int32_t>(j);
-    }
-    // Nobody reads the shares of a sample without events: they need be no more than finite.
-    std::fill_n(mask.data_ptr<float>() + b * longest + length, length == 0 ? 0 : longest - length,
-                -std::numeric_limits<float>::infinity());
-  }
-  const at::Tensor padded = TakeRows(pass, scores, pass.Keep(std::move(event)));
-  const at::Tensor shares =
-      at::softmax(padded.view({samples, longest}).add(pass.ToDevice(mask)), 1);
-  return TakeRows(pass, shares.view({samples * longest, 1}), pass.Keep(std::move(place)));
+  const EventPadding padding(pass, offset);
+  const at::Tensor padded = padding.Pad(scores).add(padding.mask());
+  return padding.Unpad(at::softmax(padded.squeeze(2), 1));
 }
 
 }  // namespace
@@ -64,13 +41,7 @@ at::Tensor TargetAttention::Forward(Pass& pass, const at::Tensor& target, const 
                                     std::span<const int32_t> offset) const {
   const auto samples = static_cast<int64_t>(offset.size()) - 1;
   if (events.size(0) == 0) return at::zeros({samples, width_}, pass.options());
-  std::vector<int32_t> sample_of;
-  sample_of.reserve(static_cast<size_t>(events.size(0)));
-  for (int64_t b = 0; b < samples; ++b) {
-    sample_of.insert(sample_of.end(), static_cast<size_t>(offset[b + 1] - offset[b]),
-                     static_cast<int32_t>(b));
-  }
-  const at::Tensor first = FirstLayer(pass, target, events, pass.Keep(std::move(sample_of)));
+  const at::Tensor first = FirstLayer(pass, target, events, SampleOfEvents(pass, offset));
   at::Tensor a = mlp_.ForwardFromFirst(pass, first);  // [E, 1]
   if (softmax_) a = SharesOf(pass, a, offset);
   return PoolRows(pass, events.mul(a), offset, PoolKind::kSum);

@@ -142,7 +142,7 @@ class BstDinModel final : public SequenceModel {
 Result<std::unique_ptr<Model>> MakeBst(const spec::Job& job, Device& device) {
   const spec::Bst& options = job.model().bst();
   Complaints complaints;
-  SequenceInputs inputs = ParseSequences(job, complaints);
+  SequenceInputs inputs = ParseSequences(job, TaskCount::kOne, complaints);
   const int64_t positions =
       options.has_position_width() ? int64_t{options.position_width()} : inputs.width;
   const EncoderShape shape =
@@ -158,7 +158,7 @@ Result<std::unique_ptr<Model>> MakeBst(const spec::Job& job, Device& device) {
 Result<std::unique_ptr<Model>> MakeBstDin(const spec::Job& job, Device& device) {
   const spec::BstDin& options = job.model().bst_din();
   Complaints complaints;
-  SequenceInputs inputs = ParseSequences(job, complaints);
+  SequenceInputs inputs = ParseSequences(job, TaskCount::kOne, complaints);
   BstDinModel::Shape shape;
   shape.encoder =
       ParseEncoder(options.encoder(), inputs.width, "model.bst_din.encoder", complaints);

@@ -39,7 +39,7 @@ class DinModel final : public SequenceModel {
 Result<std::unique_ptr<Model>> MakeDin(const spec::Job& job, Device& device) {
   const spec::Din& options = job.model().din();
   Complaints complaints;
-  SequenceInputs inputs = ParseSequences(job, complaints);
+  SequenceInputs inputs = ParseSequences(job, TaskCount::kOne, complaints);
   const spec::Mlp attention = MlpOr(options.attention(), options.has_attention(), {512, 256},
                                     "model.din.attention", complaints);
   const spec::Mlp mlp =

@@ -43,7 +43,7 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
   inputs.model = ModelName(job);
   inputs.tasks = ParseTasks(job, complaints);
   inputs.loss_periods = LossPeriodsBefore(job, job.stage_size());
-  if ((inputs.tasks.size() > 1) != (tasks == TaskCount::kSeveral)) {
+  if (tasks != TaskCount::kAny && (inputs.tasks.size() > 1) != (tasks == TaskCount::kSeveral)) {
     complaints.Add("task", "a " + inputs.model + " model has " +
                                (tasks == TaskCount::kOne ? "one task" : "two tasks or more") +
                                ", the job names " + std::to_string(job.task_size()) +
@@ -57,10 +57,13 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
     }
     const auto found = FindTableFeature(job, inputs.path("feature"), name, kSources, complaints);
     if (!found) continue;
-    inputs.dense_width += found->feature->slot_input_size();
     inputs.fields.push_back(
         {name, found->dim(), PoolKindOf(found->feature->pooling()), inputs.embedded});
     inputs.embedded += found->dim();
+  }
+  for (const std::string& name : InputFeatures(job)) {
+    const spec::Feature* feature = FindFeature(job, name);
+    if (feature != nullptr) inputs.dense_width += feature->slot_input_size();
   }
   if (inputs.fields.empty() && SequencePairs(job).empty() && complaints.empty()) {
     complaints.Add(inputs.path("feature"), "no feature with a table enters; add one");

@@ -22,7 +22,8 @@
 namespace emporium::models {
 
 // What enters beside the pairs of a sequence model (models/zoo/sequence_model.h), in the order of a
-// batch's fields and dense columns (worker/pointwise_fields.h).
+// batch's fields and dense columns (worker/pointwise_fields.h). Slots of all features are dense
+// columns, those of pairs and queries too.
 struct PointwiseInputs {
   using Field = InputField;  // `column`: of its first number in the matrix
   std::string model;         // as the job file names it
@@ -40,7 +41,7 @@ struct PointwiseInputs {
   std::string path(const std::string& option) const { return "model." + model + "." + option; }
 };
 
-enum class TaskCount : uint8_t { kOne, kSeveral };  // several: two or more
+enum class TaskCount : uint8_t { kOne, kSeveral, kAny };  // several: two or more
 
 // Reads the options that all these models have; complains of features and tables that do not fit,
 // of tasks that the model is not made for and of stages that train otherwise.
@@ -73,6 +74,7 @@ class PointwiseModel : public Model {
   virtual at::Tensor Logits(Pass& pass) const = 0;
 
   ParameterList& list() { return list_; }
+  Needs& needs_to_set() { return needs_; }
   const PointwiseInputs& inputs() const { return inputs_; }
 
   // The pooled rows of field f.

@@ -34,9 +34,9 @@ RowPart IndexedPart(const Pass& pass, TableId table, int32_t dim, std::span<cons
 
 }  // namespace
 
-SequenceInputs ParseSequences(const spec::Job& job, Complaints& complaints) {
+SequenceInputs ParseSequences(const spec::Job& job, TaskCount tasks, Complaints& complaints) {
   SequenceInputs inputs;
-  inputs.plain = ParseInputs(job, TaskCount::kOne, complaints);
+  inputs.plain = ParseInputs(job, tasks, complaints);
   const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
   if (pairs.empty()) {
     complaints.Add(inputs.plain.path("pair"), "there is none; name a target and its history");
@@ -97,7 +97,7 @@ SequenceModel::SequenceModel(SequenceInputs inputs, Device& device)
 const RowLists& SequenceModel::Field(const Pass& pass, size_t f, const std::string& feature) const {
   const std::vector<FieldColumn>& columns = pass.batch().fields;
   EMPORIUM_CHECK(f < columns.size() && columns[f].feature == feature,
-                 "targets and histories stand behind a batch's plain fields");
+                 "a batch's fields stand in the order of the model's features");
   return columns[f].rows;
 }
 
@@ -112,6 +112,11 @@ const RowLists& SequenceModel::HistoryRows(const Pass& pass, size_t pair) const 
   EMPORIUM_CHECK(pair == 0 || rows.offset == HistoryRows(pass, 0).offset,
                  "all histories of a sample are of the same events");
   return rows;
+}
+
+const RowLists& SequenceModel::FurtherRows(const Pass& pass, size_t i,
+                                           const std::string& feature) const {
+  return Field(pass, inputs().fields.size() + 2 * sequences_.pairs.size() + i, feature);
 }
 
 std::span<const int32_t> SequenceModel::EventOffsets(const Pass& pass) const {

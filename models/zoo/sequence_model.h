@@ -3,7 +3,8 @@
 // of event j of all histories h_j, so both have one width.
 //
 // A batch's fields are those of the plain features, then one for each target, then one for each
-// history (InputFeatures, proto/model_options.h); all histories of a sample are equally long.
+// history, then what the model itself names (InputFeatures, proto/model_options.h); all histories
+// of a sample are equally long.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,7 +34,7 @@ struct SequenceInputs {
 };
 
 // Reads `feature` and `pair`; complains of what does not fit together.
-SequenceInputs ParseSequences(const spec::Job& job, Complaints& complaints);
+SequenceInputs ParseSequences(const spec::Job& job, TaskCount tasks, Complaints& complaints);
 // The encoder's shape over elements of this width; complains of what makes no sense.
 EncoderShape ParseEncoder(const spec::SequenceEncoder& options, int64_t width,
                           const std::string& field, Complaints& complaints);
@@ -66,11 +67,13 @@ class SequenceModel : public PointwiseModel {
                          ParameterId positions, int64_t position_width) const;
   // [plain features; parts] for the last MLP.
   at::Tensor WithPlain(Pass& pass, std::vector<at::Tensor> parts) const;
+  // The rows of a pair, and of field i of those behind the pairs.
+  const RowLists& TargetRows(const Pass& pass, size_t pair) const;
+  const RowLists& HistoryRows(const Pass& pass, size_t pair) const;
+  const RowLists& FurtherRows(const Pass& pass, size_t i, const std::string& feature) const;
 
  private:
   const RowLists& Field(const Pass& pass, size_t f, const std::string& feature) const;
-  const RowLists& TargetRows(const Pass& pass, size_t pair) const;
-  const RowLists& HistoryRows(const Pass& pass, size_t pair) const;
 
   const SequenceInputs sequences_;
 };

@@ -42,6 +42,11 @@ const std::map<std::string, std::string> kOptions = {
     {"bst_din",
      "pair { target: 'item' history: 'past' } encoder { heads: 2 } attention { hidden: 8 } "
      "summary: TARGET mlp { hidden: 8 batch_norm: true }"},
+    {"nam",
+     "pair { target: 'item' history: 'past' } pair { target: 'user' history: 'users' } "
+     "query: 'words' action_feature: 'acts' gap_edges_days: [0.0001, 0.001] heads: 2 width: 4 "
+     "target_slot: ['t0', 't1'] event_slot: ['e0', 'e1'] sampled_events: 20 learn_exponents: true "
+     "gate: CHANNELS tower { hidden: 8 dropout: 0.1 }"},
 };
 // Beside a model: what it is tried with under another name, "<model>_placed".
 const std::map<std::string, std::string> kBeside = {
@@ -52,6 +57,17 @@ std::string ModelOf(const std::string& name) { return name.substr(0, name.rfind(
 const std::string kPlaced = R"(
     feature { name: "device" column: "views" table: "user" salt: 2 })";
 
+// What the table of the items keeps, where a model asks for it.
+const std::map<std::string, std::string> kItemTable = {{"nam", R"( popularity {}
+    slot { name: "shown" }
+    slot { name: "t0" update: LOG_EMA fed_by_model: true }
+    slot { name: "t1" update: LOG_EMA fed_by_model: true }
+    slot { name: "e0" update: LOG_EMA fed_by_model: true }
+    slot { name: "e1" update: LOG_EMA fed_by_model: true })"}};
+// Tables and features of one model alone.
+const std::map<std::string, std::string> kFurther = {{"nam", R"(
+    table { name: "act" dim: 2 optimizer { adagrad {} } }
+    feature { name: "acts" column: "user" table: "act" source: HISTORY })"}};
 // Further features, of the models that read sequences.
 const std::string kSequences = R"(
     feature { name: "seen" column: "seen" table: "item" max_length: 4 }
@@ -71,6 +87,9 @@ const std::map<std::string, std::string> kTasks = {
         task { name: "click" label_column: "click" }
         task { name: "buy" label_column: "buy" given: "click" })"},
     {"esmm", R"(
+        task { name: "click" label_column: "click" }
+        task { name: "buy" label_column: "buy" given: "click" entire_space: true })"},
+    {"nam", R"(
         task { name: "click" label_column: "click" }
         task { name: "buy" label_column: "buy" given: "click" entire_space: true })"},
 };
@@ -178,7 +197,8 @@ std::string JobText(const std::string& name) {
     table { name: "user" dim: )" +
          dim + R"( optimizer { adam { learning_rate: 0.01 l2: 0.001 } } }
     table { name: "item" dim: )" +
-         dim + R"( optimizer { adam { learning_rate: 0.01 } } }
+         dim + R"( optimizer { adam { learning_rate: 0.01 } } )" + OrNothing(kItemTable, model) +
+         R"( }
     table { name: "line" dim: 1 optimizer { adagrad {} } }
     data {
       events {
@@ -198,7 +218,7 @@ std::string JobText(const std::string& name) {
     feature { name: "words" column: "words" table: "item" salt: 1 }
     feature { name: "price" column: "price" })" +
          (kOptions.at(model).find("pair") == std::string::npos ? "" : kSequences) +
-         (model == name ? "" : kPlaced) + R"(
+         (model == name ? "" : kPlaced) + OrNothing(kFurther, model) + R"(
     model { )" +
          model + " { " + kOptions.at(model) + " } " + OrNothing(kBeside, name) + " }" +
          OrNothing(kTasks, model) + R"(

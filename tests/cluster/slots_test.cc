@@ -256,6 +256,67 @@ TEST(Slots, HoldWhatTheEventsSaid) {
   EXPECT_EQ(rows, expected.size());
 }
 
+// Who bought what: few users, items that come together.
+std::string Purchases() {
+  std::string text = "user,item,time,click\n";
+  uint64_t word = 7;
+  for (int i = 0; i < 3000; ++i) {
+    const uint64_t user = Draw(&word) % 40;
+    const uint64_t item = (user % 5 + 5 * (Draw(&word) % 8)) % 40;
+    text += "u" + std::to_string(user) + "," + std::to_string(item) + "," +
+            std::to_string(kStart + i) + "," + std::to_string(Draw(&word) % 2) + "\n";
+  }
+  return text;
+}
+
+// A slot ends near the log of what is usual for its item, which small weights keep about 0, and not
+// where it began.
+TEST(Slots, AModelFeedsSlotsOfItsOwn) {
+  const TempDir dir;
+  WriteText(dir / "purchases.csv", Purchases());
+  WriteText(dir / "job.textproto", R"(
+      name: "feed" seed: 2
+      table { name: "item" dim: 4 optimizer { sgd {} } popularity {}
+              slot { name: "shown" }
+              slot { name: "t" update: LOG_EMA fed_by_model: true initial: -9 }
+              slot { name: "e" update: LOG_EMA fed_by_model: true initial: -9 } }
+      data {
+        events { file: "purchases.csv" column { name: "user" } column { name: "item" type: INT }
+                 column { name: "time" type: INT } column { name: "click" type: INT } }
+        label_column: "click" user_column: "user" item_column: "item" time_column: "time"
+        history { max_length: 5 } split { last_days { test_days: 0.003 } }
+      }
+      feature { name: "item" column: "item" table: "item" hashing: IDENTITY }
+      feature { name: "past" column: "item" table: "item" hashing: IDENTITY source: HISTORY }
+      model { nam { pair { target: "item" history: "past" } width: 4 target_slot: "t"
+                    event_slot: "e" tower { hidden: 4 } } }
+      stage { name: "train" train { pointwise {} micro_batch_size: 64 } }
+      stage { name: "test" evaluate {} })");
+  const Output output =
+      RunJob(dir, "launch", "w", {"--workers=2", "--servers=1", "--shards_per_server=2"});
+  ASSERT_EQ(output.code, 0) << output.text;
+  const auto manifest = runtime::ReadManifest(Checkpoint(dir, "w"));
+  ASSERT_TRUE(manifest.ok()) << manifest.status().ToString();
+  size_t rows = 0;
+  for (const spec::ManifestFile& part : manifest->file()) {
+    const std::string path = Checkpoint(dir, "w") + "/" + part.path();
+    const ps::Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+    ASSERT_TRUE(file.ok()) << path;
+    const auto words = ReadDataset<uint32_t>(file.id(), "tables/0/extra", H5T_NATIVE_UINT32);
+    ASSERT_EQ(words.size() % 5, 0u);  // shown, t, its updates, e, its updates
+    for (size_t i = 0; i < words.size(); i += 5, ++rows) {
+      std::array<float, 5> row;
+      std::memcpy(row.data(), &words[i], sizeof(row));
+      EXPECT_GT(row[0], 10);
+      for (const size_t slot : {1, 3}) {
+        EXPECT_GT(row[slot + 1], 10);
+        EXPECT_LT(std::abs(row[slot]), 2);
+      }
+    }
+  }
+  EXPECT_EQ(rows, 40u);
+}
+
 // Every ad comes round once in a step; its label tells whether its bid was high the time before,
 // which nothing but a slot knows.
 TEST(Slots, AreReadAsOfBeforeTheStep) {

@@ -4,6 +4,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,6 +42,10 @@ class Feed {
     std::vector<float> gradient;
     std::vector<float> popularity;
     double popularity_total = 0;
+    int32_t slot_width = 0;
+    std::vector<float> slots;
+    std::vector<float> observed;  // by Train
+    std::vector<uint32_t> observed_mask;
   };
 
   explicit Feed(const spec::Job& job, Device& device = Cpu()) {
@@ -83,6 +88,14 @@ class Feed {
       rows.gradient = tables[t].gradient.data();
       if (!tables[t].popularity.empty()) rows.popularity = tables[t].popularity.data();
       rows.popularity_total = tables[t].popularity_total;
+      if (tables[t].slot_width > 0) {
+        tables[t].observed.assign(tables[t].slots.size(), 0);
+        tables[t].observed_mask.assign(static_cast<size_t>(rows.rows), 0);
+        rows.slot_width = tables[t].slot_width;
+        rows.slots = tables[t].slots.data();
+        rows.observed = tables[t].observed.data();
+        rows.observed_mask = tables[t].observed_mask.data();
+      }
       set.push_back(rows);
     }
     return set;
@@ -124,6 +137,18 @@ class Feed {
     EXPECT_TRUE(status.ok()) << status.ToString();
     return out;
   }
+  // A step of Adam for the dense parameters, without the correction of the start.
+  void DescendByAdam(float rate) {
+    moments.resize(2 * dense.size());
+    for (size_t i = 0; i < dense.size(); ++i) {
+      const float g = dense_gradient[i];
+      float& mean = moments[2 * i];
+      float& square = moments[2 * i + 1];
+      mean += 0.1f * (g - mean);
+      square += 0.01f * (g * g - square);
+      dense[i] -= rate * mean / (std::sqrt(square) + 1e-8f);
+    }
+  }
   // All gradients, dense first.
   std::vector<float> Gradients() const {
     std::vector<float> all = dense_gradient;
@@ -135,6 +160,7 @@ class Feed {
   std::vector<Table> tables;
   std::vector<float> dense;
   std::vector<float> dense_gradient;
+  std::vector<float> moments;
   std::map<std::string, int64_t> offsets;
 };
 

@@ -116,17 +116,16 @@ inline Batch Alone(const Batch& batch, int32_t b) {
   return one;
 }
 
-// Loss terms, gradients and scores of a training step from the file's state.
-inline void ExpectAsInFile(const TensorFile& file, const std::string& name, const spec::Job& job,
-                           const std::vector<std::string>& tables, const Batch& batch) {
-  Feed feed = FeedOf(file, name, job, tables);
-  const auto terms = feed.Train(batch, job.stage(0).train());
+// Loss terms and gradients of a training step that was made from the file's state.
+inline void ExpectStepAsInFile(const Feed& feed, const std::map<std::string, double>& terms,
+                               const TensorFile& file, const std::string& name,
+                               const std::vector<std::string>& tables) {
   EXPECT_EQ(terms.size(), file.names(name + "/loss/").size());
   for (const auto& [term, value] : terms) {
     EXPECT_NEAR(value, file.floats(name + "/loss/" + term)[0], 2e-6) << term;
   }
   for (const DenseParameter& parameter : feed.model->parameters()) {
-    const auto begin = feed.dense_gradient.begin() + feed.offsets[parameter.name];
+    const auto begin = feed.dense_gradient.begin() + feed.offsets.at(parameter.name);
     ExpectNear(std::vector<float>(begin, begin + parameter.size),
                file.floats(name + "/dense_gradient/" + parameter.name), 1e-5, parameter.name);
   }
@@ -134,6 +133,14 @@ inline void ExpectAsInFile(const TensorFile& file, const std::string& name, cons
     ExpectNear(feed.tables[t].gradient, file.floats(name + "/row_gradient/" + tables[t]), 1e-5,
                tables[t]);
   }
+}
+
+// The same with scores.
+inline void ExpectAsInFile(const TensorFile& file, const std::string& name, const spec::Job& job,
+                           const std::vector<std::string>& tables, const Batch& batch) {
+  Feed feed = FeedOf(file, name, job, tables);
+  const auto terms = feed.Train(batch, job.stage(0).train());
+  ExpectStepAsInFile(feed, terms, file, name, tables);
   ExpectNear(feed.Score(batch), file.floats(name + "/logits"), 1e-5, "logits");
 }
 inline void ExpectAsInFile(const TensorFile& file, const PointwiseCase& c) {

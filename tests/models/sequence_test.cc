@@ -230,15 +230,9 @@ TEST(TargetAttention, FindsTheEventThatMatters) {
   const auto auc = [&](const std::string& model) {
     Feed feed(job(model));
     feed.AddTable(kDim, rows);
-    std::vector<float> mean(feed.dense.size()), square(feed.dense.size());
     for (int i = 0; i < 500; ++i) {
       feed.Train(train, job(model).stage(0).train());
-      for (size_t w = 0; w < feed.dense.size(); ++w) {  // Adam, without the correction of the start
-        const float g = feed.dense_gradient[w];
-        mean[w] += 0.1f * (g - mean[w]);
-        square[w] += 0.01f * (g * g - square[w]);
-        feed.dense[w] -= 0.01f * mean[w] / (std::sqrt(square[w]) + 1e-8f);
-      }
+      feed.DescendByAdam(0.01f);
     }
     return *Auc(feed.Score(test), test.label);
   };

@@ -96,6 +96,7 @@ struct Batch {
   int32_t first_period = 0;
   std::vector<float> weight;        // [B] sample weights; empty: all 1
   std::vector<float> label;         // [tasks, B] pointwise labels, else empty
+  std::vector<int32_t> scenario;    // [B] numbers of data.scenario's values, or empty
   std::vector<FieldColumn> fields;  // pointwise features, or context features
   int32_t dense_width = 0;
   std::vector<float> dense;  // [B, dense_width]

@@ -4,6 +4,7 @@
 
 #include "proto/job_validate.h"
 #include "proto/limits.h"
+#include "proto/model_options.h"
 
 namespace emporium::validate {
 namespace {
@@ -103,6 +104,36 @@ void CheckSplit(Checker* check) {
                        "name one: leave_one_out {}, last_days {}, files {} or train_only {}");
       }
       return;
+  }
+}
+
+void CheckScenario(Checker* check) {
+  if (!check->job().data().has_scenario()) return;
+  const spec::Scenario& scenario = check->job().data().scenario();
+  const std::string path = "data.scenario";
+  if (scenario.column().empty()) {
+    check->Missing(path + ".column", "name the column of data.events that tells scenarios apart");
+  }
+  CheckRole(DataRole::kEvents, scenario.column(), "scenario.column", {spec::STRING, spec::INT},
+            check);
+  if (scenario.value_size() == 0) {
+    check->Missing(path + ".value", "list every value of the column");
+  }
+  check->Expect(static_cast<uint32_t>(scenario.value_size()) <= limits::kMaxScenarios,
+                path + ".value", std::to_string(scenario.value_size()) + " values are too many",
+                "at most " + std::to_string(limits::kMaxScenarios) + " are possible");
+  const spec::Column* column = check->FindColumn(DataRole::kEvents, scenario.column());
+  for (int i = 0; i < scenario.value_size(); ++i) {
+    const std::string& value = scenario.value(i);
+    const auto before = scenario.value().begin() + i;
+    check->Expect(std::find(scenario.value().begin(), before, value) == before,
+                  At(path + ".value", i), "\"" + value + "\" is listed twice", "list it once");
+    int64_t number = 0;
+    check->Expect(
+        column == nullptr || column->type() != spec::INT || ParseWhole(value, &number),
+        At(path + ".value", i),
+        "\"" + value + "\" is no whole number, and \"" + scenario.column() + "\" is an INT column",
+        "write it as 7 or -7, or declare the column as STRING");
   }
 }
 
@@ -214,6 +245,7 @@ void CheckData(Checker* check) {
   }
   CheckSplit(check);
   CheckHistory(check);
+  CheckScenario(check);
   check->ExpectRange(data.max_bad_fraction(), 0, 1, "data.max_bad_fraction");
 }
 

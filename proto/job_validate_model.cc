@@ -214,6 +214,9 @@ void CheckRetrieval(Checker* check) {
   needs(data.has_history(), "data.history", "it reads the past");
   check->Expect(!job.model().has_position(), "model.position",
                 "a " + ModelName(job) + " model ranks items, it scores no samples", "remove it");
+  check->Expect(!data.has_scenario() || data.split().has_leave_one_out(), "data.scenario",
+                "a " + ModelName(job) + " model ranks the items of one held-out event's scenario",
+                "use split { leave_one_out {} }, or remove it");
   const uint32_t item_dim = CheckItemFeature(check);
   const spec::Feature* words = CheckItemWords(item_dim, check);
   if (job.model().has_two_tower()) {

@@ -175,11 +175,16 @@ void CheckPointwiseModel(Checker* check) {
   const spec::Model& model = check->job().model();
   const std::vector<const spec::Feature*> used = CheckInputs(check);
   if (model.has_deepfm()) CheckDeepFm(model.deepfm(), used, check);
-  if (model.has_din() || model.has_bst() || model.has_bst_din() || model.has_nam()) {
+  if (model.has_din() || model.has_bst() || model.has_bst_din() || model.has_sfpnet() ||
+      model.has_nam()) {
     CheckPairs(check);
   }
   if (model.has_position()) CheckPosition(model.position(), check);
   if (model.has_position() || !SequencePairs(check->job()).empty()) CheckRoles(check);
+  check->Expect(
+      !TellsScenarios(check->job()) || check->job().data().has_scenario(), "data.scenario",
+      "a " + ModelName(check->job()) + " model tells scenarios apart, and the data has none",
+      "set data.scenario { column: ... value: ... }, with every value of the column");
 }
 
 }  // namespace emporium::validate

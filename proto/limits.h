@@ -15,6 +15,7 @@ inline constexpr uint32_t kMaxSlots = 32;                // non-trained slots of
 inline constexpr uint32_t kMaxAdmissionSightings = 255;  // a sketch's cell is a byte
 inline constexpr uint32_t kMaxSketchMib = 64u << 10;
 inline constexpr uint32_t kMaxHistoryLength = 1024;  // models.md H8
+inline constexpr uint32_t kMaxScenarios = 256;       // an event's number of its scenario is a byte
 inline constexpr uint64_t kMaxJobFileBytes = 4u << 20;
 
 // -- The key space -------------------------------------------------------------------------------

@@ -84,6 +84,27 @@ bool IsRetrieval(const spec::Job& job) {
   return OptionOf(job.model(), "similarity", &options) != nullptr;
 }
 
+bool TellsScenarios(const spec::Job& job) {
+  switch (job.model().kind_case()) {
+    case spec::Model::kScenarioBottom:
+    case spec::Model::kScenarioMmoe:
+    case spec::Model::kScenarioPle:
+    case spec::Model::kHmoe:
+    case spec::Model::kStar:
+    case spec::Model::kPepnet:
+    case spec::Model::kSfpnet:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool ParseWhole(const std::string& text, int64_t* number) {
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, *number);
+  return error == std::errc() && rest == end && !text.empty();
+}
+
 FeatureOption ItemOption(const spec::Job& job) { return FeatureOptionOf(job, {"item_feature"}); }
 
 FeatureOption ItemWordsOption(const spec::Job& job) {

@@ -28,6 +28,11 @@ struct FeatureOption {
 FeatureOption ItemOption(const spec::Job& job);
 FeatureOption ItemWordsOption(const spec::Job& job);
 
+// The model tells samples of different scenarios apart: it needs data.scenario.
+bool TellsScenarios(const spec::Job& job);
+// A value of data.scenario over an INT column; false: it is no whole number.
+bool ParseWhole(const std::string& text, int64_t* number);
+
 // It scores samples one by one and the data has no labels: every event is a positive.
 bool IsImplicit(const spec::Job& job);
 

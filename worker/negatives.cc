@@ -1,6 +1,9 @@
 #include "worker/negatives.h"
 
 #include <cmath>
+#include <utility>
+
+#include "proto/check.h"
 
 namespace emporium::worker {
 
@@ -35,7 +38,16 @@ NegativeSampler::NegativeSampler(const Spec& negatives, const std::vector<int64_
   total_ += all_ ? items_ : 0;
 }
 
+NegativeSampler::NegativeSampler(const Spec& negatives, std::vector<int32_t> among,
+                                 const std::vector<int64_t>& events)
+    : NegativeSampler(negatives, events) {
+  EMPORIUM_CHECK(!among.empty() && among.size() == events.size() && !all_,
+                 "some items are drawn, and their events are known");
+  among_ = std::move(among);
+}
+
 double NegativeSampler::Expected(int32_t item) const {
+  EMPORIUM_CHECK(among_.empty(), "expectations are asked of the whole catalogue");
   double expected = all_ ? 1 : 0;
   for (const Source& source : sources_) {
     const double p = source.uniform
@@ -47,9 +59,9 @@ double NegativeSampler::Expected(int32_t item) const {
 }
 
 int32_t NegativeSampler::DrawOne(const Source& source, RandomStream* random) const {
-  const uint64_t item = source.uniform ? random->Below(static_cast<uint64_t>(items_))
-                                       : tables_.at(source.power).Draw(random);
-  return static_cast<int32_t>(item);
+  const uint64_t place = source.uniform ? random->Below(static_cast<uint64_t>(items_))
+                                        : tables_.at(source.power).Draw(random);
+  return among_.empty() ? static_cast<int32_t>(place) : among_[place];
 }
 
 void NegativeSampler::Draw(RandomStream* random, std::vector<int32_t>* items) const {

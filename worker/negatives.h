@@ -17,6 +17,9 @@ class NegativeSampler {
 
   // `events_of_item`: training events by item. With no event at all, unigram is uniform.
   NegativeSampler(const Spec& negatives, const std::vector<int64_t>& events_of_item);
+  // Draws from these items alone, one at least, of which there are so many events; not with all.
+  NegativeSampler(const Spec& negatives, std::vector<int32_t> among,
+                  const std::vector<int64_t>& events);
 
   bool in_batch() const { return in_batch_; }
   // Every item of the catalogue is a candidate.
@@ -52,6 +55,7 @@ class NegativeSampler {
   int32_t DrawOne(const Source& source, RandomStream* random) const;
 
   int32_t items_ = 0;
+  std::vector<int32_t> among_;  // what is drawn, by its place; empty: the items themselves
   bool in_batch_ = false;
   bool all_ = false;
   double total_ = 0;

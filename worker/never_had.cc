@@ -7,10 +7,20 @@
 #include "worker/sampler.h"
 
 namespace emporium::worker {
+namespace {
 
-std::vector<int32_t> NeverHad(const Dataset& dataset, uint64_t seed, int32_t user, uint32_t count) {
+RandomStream StreamOf(const Asked& asked) {
+  const auto user = static_cast<uint64_t>(asked.user);
+  if (asked.scenario == 0) return RandomStream(asked.seed, Purpose::kRanked, {user});
+  return RandomStream(asked.seed, Purpose::kRanked, {user, asked.scenario});
+}
+
+}  // namespace
+
+std::vector<int32_t> NeverHad(const Dataset& dataset, std::span<const int32_t> among,
+                              const Asked& asked, uint32_t count) {
   std::vector<int32_t> had;
-  for (const int32_t event : dataset.events_of_user(user)) {
+  for (const int32_t event : dataset.events_of_user(asked.user)) {
     const int32_t item = dataset.event_item()[static_cast<size_t>(event)];
     if (item >= 0) had.push_back(item);
   }
@@ -19,19 +29,18 @@ std::vector<int32_t> NeverHad(const Dataset& dataset, uint64_t seed, int32_t use
   const auto holds = [&had](int32_t item) {
     return std::binary_search(had.begin(), had.end(), item);
   };
-  const auto all = static_cast<uint64_t>(dataset.items());
-  RandomStream random(seed, Purpose::kRanked, {static_cast<uint64_t>(user)});
-  if (all - had.size() > 2 * uint64_t{count}) {
+  RandomStream random = StreamOf(asked);
+  if (among.size() > had.size() + 2 * size_t{count}) {
     Interner drawn(count);
     while (drawn.size() < count) {
-      const uint64_t item = random.Below(all);
-      if (!holds(static_cast<int32_t>(item))) drawn.Index(item);
+      const int32_t item = among[random.Below(among.size())];
+      if (!holds(item)) drawn.Index(static_cast<uint64_t>(item));
     }
     return {drawn.values().begin(), drawn.values().end()};
   }
   // So few that drawing again and again would take long: shuffle them.
   std::vector<int32_t> items;
-  for (int32_t item = 0; item < dataset.items(); ++item) {
+  for (const int32_t item : among) {
     if (!holds(item)) items.push_back(item);
   }
   for (size_t i = 0; i < items.size() && i < count; ++i) {

@@ -2,16 +2,25 @@
 // function; any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "worker/dataset.h"
 
 namespace emporium::worker {
 
-// `count` distinct items that occur in no event of the user, drawn uniformly; all of them when
-// there are not so many more. A function of (seed, user) and the data, so every model of a job
-// is asked the same.
-std::vector<int32_t> NeverHad(const Dataset& dataset, uint64_t seed, int32_t user, uint32_t count);
+// Who is asked; nothing else decides what is drawn, so every model of a job is asked the same.
+struct Asked {
+  uint64_t seed = 0;
+  int32_t user = 0;
+  size_t scenario = 0;
+};
+
+// `count` distinct items of `among` (distinct) that occur in no event of the user, drawn uniformly;
+// all of them when there are not so many more.
+std::vector<int32_t> NeverHad(const Dataset& dataset, std::span<const int32_t> among,
+                              const Asked& asked, uint32_t count);
 
 }  // namespace emporium::worker

@@ -60,7 +60,9 @@ Result<std::unique_ptr<PointwiseBatches>> PointwiseBatches::Create(const Dataset
   }
   std::vector<int64_t> events_of_item;
   if (samples_items) {
-    batches->negatives_ = std::make_unique<PointwiseNegatives>(dataset, *batches->history_);
+    batches->negatives_ = std::make_unique<PointwiseNegatives>(
+        dataset, *batches->history_, batches->fields_->scenarios(),
+        job.data().scenario().value_size(), job.seed());
     events_of_item = EventsOfItems(dataset, batches->split_.train);
   }
   for (int s = 0; s < job.stage_size(); ++s) {
@@ -91,11 +93,10 @@ Result<size_t> PointwiseBatches::LabelsFrom(double positive_from) {
 
 Status PointwiseBatches::AddTrain(int s, const std::vector<int64_t>& events_of_item) {
   const spec::Stage& stage = job_.stage(s);
-  TrainStage train{
-      .spec = stage.train(),
-      .plan = {},
-      .rows = split_.train,
-      .negatives = NegativeSampler(stage.train().pointwise().negatives(), events_of_item)};
+  TrainStage train{.spec = stage.train(), .plan = {}, .rows = split_.train, .negatives = {}};
+  if (stage.train().pointwise().negatives_size() > 0) {
+    train.negatives = negatives_->Samplers(stage.train().pointwise().negatives(), events_of_item);
+  }
   train.first_period = models::LossPeriodsBefore(job_, s);
   eval_positive_from_ = static_cast<double>(train.spec.pointwise().positive_from());
   EMPORIUM_ASSIGN_OR_RETURN(train.labels, LabelsFrom(eval_positive_from_));
@@ -186,7 +187,7 @@ Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatc
   for (uint32_t i = 0; i < picked.size(); ++i) {
     samples.rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
   }
-  if (train.negatives.draws()) {
+  if (!train.negatives.empty()) {
     RandomStream random(job_.seed(), Purpose::kNegatives, {stage.value(), step.value(), m.value()});
     negatives_->Draw(train.negatives, &random, &samples);
   }
@@ -253,8 +254,7 @@ void PointwiseBatches::AddRanked(const Evaluation& evaluation, PointwiseSamples*
     const auto event = static_cast<size_t>(samples->rows[i]);
     eval->item.push_back(dataset_.event_item()[event]);
     if (label[event] > 0.5f && eval->item.back() >= 0) {
-      for (const int32_t item :
-           NeverHad(dataset_, job_.seed(), dataset_.event_user()[event], evaluation.ranked_among)) {
+      for (const int32_t item : negatives_->NeverHad(samples->rows[i], evaluation.ranked_among)) {
         samples->of.push_back(static_cast<int32_t>(i));
         samples->item.push_back(item);
       }

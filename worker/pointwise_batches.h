@@ -43,9 +43,9 @@ class PointwiseBatches {
     spec::Train spec;
     StagePlan plan;
     EventRows rows;
-    size_t labels = 0;         // index into labels_
-    int64_t first_period = 0;  // of the history of losses (models/tasks.h)
-    NegativeSampler negatives;
+    size_t labels = 0;                       // index into labels_
+    int64_t first_period = 0;                // of the history of losses (models/tasks.h)
+    std::vector<NegativeSampler> negatives;  // by scenario; none: nothing is drawn
   };
   struct Evaluation {
     size_t labels = 0;

@@ -7,6 +7,7 @@
 
 #include "proto/check.h"
 #include "proto/model_options.h"
+#include "worker/scenarios.h"
 
 namespace emporium::worker {
 namespace {
@@ -75,6 +76,12 @@ Result<std::unique_ptr<PointwiseFields>> PointwiseFields::Create(const Dataset& 
   if (own == names.size()) fields->own_ = fields->inputs_.size();
   if (job.model().has_position()) {
     EMPORIUM_RETURN_IF_ERROR(fields->ReadPlaces(job.model().position()));
+  }
+  fields->tells_scenarios_ = TellsScenarios(job);
+  EMPORIUM_ASSIGN_OR_RETURN(fields->scenario_of_, ScenariosOf(dataset, job.data()));
+  if (fields->tells_scenarios_ && fields->scenario_of_.empty()) {
+    return InvalidArgument("data.scenario: a " + ModelName(job) +
+                           " model tells scenarios apart; name their column and its values");
   }
   if (const std::string name = LinearTable(job); !name.empty()) {
     TableId linear;
@@ -237,6 +244,18 @@ models::RowLists PointwiseFields::ListsOf(const Input& input, const PointwiseSam
   return lists;
 }
 
+// A further sample is of its event's scenario.
+void PointwiseFields::FillScenarios(const PointwiseSamples& samples, models::Batch* batch) const {
+  if (!tells_scenarios_) return;
+  batch->scenario.reserve(samples.size());
+  for (const int64_t row : samples.rows) {
+    batch->scenario.push_back(scenario_of_[static_cast<size_t>(row)]);
+  }
+  for (const int32_t place : samples.of) {
+    batch->scenario.push_back(batch->scenario[static_cast<size_t>(place)]);
+  }
+}
+
 void PointwiseFields::FillDense(const PointwiseSamples& samples, models::Batch* batch) const {
   const std::vector<int64_t>& rows = samples.rows;
   const size_t width = dense_.size() + slot_inputs_.size();
@@ -284,6 +303,7 @@ Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, boo
   PlannedBatch planned;
   models::Batch& batch = planned.batch;
   batch.samples = static_cast<int32_t>(samples.size());
+  FillScenarios(samples, &batch);
   FillDense(samples, &batch);
   FillPlaces(samples, &batch);
   KeyPlan plan(training ? keeps_popularity_ : no_table_);

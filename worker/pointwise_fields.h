@@ -44,6 +44,8 @@ class PointwiseFields {
 
   // Whether a feature is of source HISTORY, so that samples need references.
   bool histories() const { return histories_; }
+  // The scenario of each event; empty where the job has none.
+  const std::vector<uint8_t>& scenarios() const { return scenario_of_; }
   // All of a batch but labels and times. `training`: sightings and what feeds slots travel; both
   // are of the events alone.
   Result<PlannedBatch> Build(const PointwiseSamples& samples, bool training) const;
@@ -85,6 +87,7 @@ class PointwiseFields {
   static models::RowLists ListsOfItems(const Input& input, std::span<const int32_t> items,
                                        KeyPlan* plan);
   Status ReadPlaces(const spec::PositionTower& tower);
+  void FillScenarios(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillDense(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillEventAges(const PointwiseSamples& samples, const Past& past, models::Batch* batch) const;
@@ -99,6 +102,8 @@ class PointwiseFields {
   std::span<const int64_t> places_;  // by event; empty: the model asks for none
   bool histories_ = false;
   bool event_ages_ = false;
+  bool tells_scenarios_ = false;
+  std::vector<uint8_t> scenario_of_;  // by event
   std::vector<std::span<const float>> dense_;
   std::vector<SlotInput> slot_inputs_;  // dense inputs behind dense_
   SlotColumns slot_columns_;

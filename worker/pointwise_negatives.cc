@@ -3,9 +3,37 @@
 #include <algorithm>
 #include <vector>
 
+#include "worker/never_had.h"
+#include "worker/scenarios.h"
+
 namespace emporium::worker {
 
-void PointwiseNegatives::Draw(const NegativeSampler& sampler, RandomStream* random,
+PointwiseNegatives::PointwiseNegatives(const Dataset& dataset, const History& history,
+                                       const std::vector<uint8_t>& scenario_of, int scenarios,
+                                       uint64_t seed)
+    : dataset_(dataset),
+      history_(history),
+      scenario_of_(scenario_of),
+      items_(ItemsOfScenarios(dataset, scenario_of, scenarios)),
+      seed_(seed) {}
+
+std::vector<NegativeSampler> PointwiseNegatives::Samplers(
+    const NegativeSampler::Spec& negatives, const std::vector<int64_t>& events_of_item) const {
+  std::vector<NegativeSampler> samplers;
+  for (const std::vector<int32_t>& items : items_) {
+    if (items.empty()) {  // nothing is of this scenario, so nothing is drawn in it
+      samplers.emplace_back(NegativeSampler::Spec(), events_of_item);
+      continue;
+    }
+    std::vector<int64_t> events;
+    events.reserve(items.size());
+    for (const int32_t item : items) events.push_back(events_of_item[static_cast<size_t>(item)]);
+    samplers.emplace_back(negatives, items, events);
+  }
+  return samplers;
+}
+
+void PointwiseNegatives::Draw(std::span<const NegativeSampler> samplers, RandomStream* random,
                               PointwiseSamples* samples) const {
   std::vector<int32_t> refused;
   for (size_t i = 0; i < samples->rows.size(); ++i) {
@@ -17,9 +45,16 @@ void PointwiseNegatives::Draw(const NegativeSampler& sampler, RandomStream* rand
     const auto holds = [&refused](int32_t item) {
       return std::binary_search(refused.begin(), refused.end(), item);
     };
-    sampler.DrawUnless(holds, random, &samples->item);
+    samplers[ScenarioOf(samples->rows[i])].DrawUnless(holds, random, &samples->item);
     samples->of.resize(samples->item.size(), static_cast<int32_t>(i));
   }
+}
+
+std::vector<int32_t> PointwiseNegatives::NeverHad(int64_t event, uint32_t count) const {
+  const size_t scenario = ScenarioOf(event);
+  return worker::NeverHad(dataset_, items_[scenario],
+                          {seed_, dataset_.event_user()[static_cast<size_t>(event)], scenario},
+                          count);
 }
 
 }  // namespace emporium::worker

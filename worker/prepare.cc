@@ -56,6 +56,7 @@ class DirectoryLock {
 Result<std::string> Fingerprint(const spec::Data& data, const DataFiles& files) {
   spec::Data relevant = data;
   relevant.clear_history();
+  relevant.clear_scenario();
   if (!relevant.split().has_files()) {
     relevant.clear_split();
   }

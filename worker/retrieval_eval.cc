@@ -5,6 +5,7 @@
 
 #include "proto/model_options.h"
 #include "worker/never_had.h"
+#include "worker/scenarios.h"
 
 namespace emporium::worker {
 namespace {
@@ -29,6 +30,16 @@ Result<std::unique_ptr<RetrievalEval>> RetrievalEval::Create(const RetrievalColu
                                                              const spec::Job& job) {
   std::unique_ptr<RetrievalEval> eval(  // NOLINT: private constructor
       new RetrievalEval(columns, job.seed()));
+  EMPORIUM_ASSIGN_OR_RETURN(eval->scenario_of_, ScenariosOf(*columns.dataset, job.data()));
+  if (!eval->scenario_of_.empty()) {
+    if (!columns.history->leave_one_out()) {
+      return InvalidArgument(
+          "data.scenario: a model that ranks items tells the scenario of one "
+          "held-out event; use split { leave_one_out {} }, or remove it");
+    }
+  }
+  eval->items_ =
+      ItemsOfScenarios(*columns.dataset, eval->scenario_of_, job.data().scenario().value_size());
   for (int s = 0; s < job.stage_size(); ++s) {
     const spec::Stage& stage = job.stage(s);
     const auto id = static_cast<uint32_t>(s);
@@ -93,6 +104,24 @@ void RetrievalEval::FindTargets(int32_t user, EvalSplit split, bool new_items_on
   items->erase(std::unique(items->begin(), items->end()), items->end());
 }
 
+void RetrievalEval::Mask(const Evaluation& evaluation, const Reference& reference,
+                         int32_t target_event, std::vector<int32_t>* masked) const {
+  const std::vector<int32_t>& ranked = items_[ScenarioOf(target_event)];
+  if (evaluation.new_items_only) {
+    columns_.history->ForEachPastItem(reference, [&](int32_t item) {
+      if (std::binary_search(ranked.begin(), ranked.end(), item)) masked->push_back(item);
+    });
+  }
+  auto next = ranked.begin();
+  for (int32_t item = 0; item < columns_.dataset->items(); ++item) {
+    if (next != ranked.end() && *next == item) {
+      ++next;
+    } else {
+      masked->push_back(item);
+    }
+  }
+}
+
 int64_t RetrievalEval::EvalChunks(StageId stage, EvalSplit split) const {
   const auto it = evaluations_.find({stage.value(), split});
   return it == evaluations_.end()
@@ -128,14 +157,12 @@ Result<EvalBatch> RetrievalEval::Eval(StageId stage, EvalSplit split, int64_t ch
     FindTargets(user, split, evaluation.new_items_only, &targets, &first_event);
     eval.target.insert(eval.target.end(), targets.begin(), targets.end());
     eval.target_offset.push_back(static_cast<int32_t>(eval.target.size()));
-    if (evaluation.new_items_only) {
-      columns_.history->ForEachPastItem(reference,
-                                        [&](int32_t item) { eval.masked.push_back(item); });
-    }
+    Mask(evaluation, reference, first_event, &eval.masked);
     eval.masked_offset.push_back(static_cast<int32_t>(eval.masked.size()));
     if (evaluation.sampled_negatives > 0) {
       const std::vector<int32_t> items =
-          NeverHad(*columns_.dataset, seed_, user, evaluation.sampled_negatives);
+          NeverHad(*columns_.dataset, items_[ScenarioOf(first_event)],
+                   {seed_, user, ScenarioOf(first_event)}, evaluation.sampled_negatives);
       eval.ranked_item.insert(eval.ranked_item.end(), items.begin(), items.end());
       eval.ranked_offset.push_back(static_cast<int32_t>(eval.ranked_item.size()));
     }

@@ -5,7 +5,9 @@
 // A user takes part in an evaluation when he has a history before the cut and at least one target.
 // Targets are the distinct items of his events behind the cut (leave-one-out: of the held-out
 // event; none when that is a search). With new_items_only, items that he had before are neither
-// targets nor ranked. A slice is the value of the column in the event of his first target.
+// targets nor ranked. With data.scenario, items without an event in the scenario of the target (of
+// leave-one-out: there is one) are not ranked. A slice is the value of the column in the event of
+// his first target.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +47,12 @@ class RetrievalEval {
     std::vector<int32_t> users;
   };
   RetrievalEval(const RetrievalColumns& columns, uint64_t seed) : columns_(columns), seed_(seed) {}
+  size_t ScenarioOf(int64_t event) const {
+    return scenario_of_.empty() ? 0 : scenario_of_[static_cast<size_t>(event)];
+  }
+  // Appends what is not ranked beside the target in this event.
+  void Mask(const Evaluation& evaluation, const Reference& reference, int32_t target_event,
+            std::vector<int32_t>* masked) const;
   Status AddEvaluation(uint32_t stage, EvalSplit split, const spec::Evaluate& spec);
   // Items to be found by the user and the event that each came from.
   void FindTargets(int32_t user, EvalSplit split, bool new_items_only, std::vector<int32_t>* items,
@@ -52,6 +60,8 @@ class RetrievalEval {
 
   const RetrievalColumns& columns_;
   const uint64_t seed_;
+  std::vector<uint8_t> scenario_of_;         // by event; empty: no scenarios
+  std::vector<std::vector<int32_t>> items_;  // [scenarios][...] that are ranked, ascending
   std::map<std::pair<uint32_t, EvalSplit>, Evaluation> evaluations_;
 };
 

@@ -186,6 +186,37 @@ TEST(ValidatePointwiseJob, AValidOneHasNoFaults) {
   EXPECT_THAT(ComplaintsOf(kJob), ::testing::IsEmpty());
 }
 
+TEST(ValidateScenarios, Complains) {
+  std::string job = Replaced(kJob, "  din {", "  sfpnet {");
+  const std::string without = job;
+  job = Replaced(job, "column { name: \"user\" }",
+                 "column { name: \"user\" } column { name: \"place\" } "
+                 "column { name: \"code\" type: INT } column { name: \"price\" type: FLOAT }");
+  job = Replaced(job, "  history {",
+                 "  scenario { column: \"place\" value: \"a\" value: \"b\" }\n  history {");
+  EXPECT_THAT(ComplaintsOf(job), ::testing::IsEmpty());
+  const auto expect = [](const std::string& text, const char* part) {
+    EXPECT_THAT(ComplaintsOf(text), ::testing::Contains(::testing::HasSubstr(part)));
+  };
+  expect(without,
+         "data.scenario: a sfpnet model tells scenarios apart, and the data has none; set");
+  const Case cases[] = {
+      {"column: \"place\" ", "", "data.scenario.column: is missing"},
+      {"column: \"place\" ", "column: \"plaec\" ", "scenario.column: \"plaec\" is not a column of"},
+      {"column: \"place\" ", "column: \"price\" ", "scenario.column: \"price\" is a FLOAT column"},
+      {"value: \"a\" value: \"b\"", "", "data.scenario.value: is missing; list every value"},
+      {"value: \"b\"", "value: \"a\"", "data.scenario.value[1]: \"a\" is listed twice"},
+      {"column: \"place\" ", "column: \"code\" ",
+       "data.scenario.value[0]: \"a\" is no whole number"},
+      {"    pair { target: \"item\" history: \"past\" }\n", "", "model.sfpnet.pair: is missing"},
+  };
+  for (const Case& c : cases) expect(Replaced(job, c.from, c.to), c.expected);
+  std::string many;
+  for (int i = 0; i < 257; ++i) many += "value: \"" + std::to_string(i) + "\" ";
+  expect(Replaced(job, "value: \"a\" value: \"b\"", many.c_str()),
+         "data.scenario.value: 257 values are too many; at most 256");
+}
+
 TEST(ModelOptions, InputsArePlainFeaturesThenTargetsThenHistories) {
   std::vector<Complaint> complaints;
   const auto job = ParseJob(kJob, "job", &complaints);

@@ -72,6 +72,11 @@ void CheckRate(const std::string& field, float rate, Complaints& complaints) {
   complaints.Add(field, std::to_string(rate) + " is not a share; give a number in [0, 1)");
 }
 
+void ExpectWidth(const std::string& field, uint32_t width, Complaints& complaints) {
+  if (width >= 1 && width <= 65536) return;
+  complaints.Add(field, std::to_string(width) + " is outside 1 to 65536; give a width inside");
+}
+
 void CheckEdges(const std::string& field, std::span<const float> edges, Complaints& complaints) {
   float previous = 0;
   for (float edge : edges) {

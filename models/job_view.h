@@ -48,6 +48,8 @@ std::optional<TableFeature> FindTableFeature(const spec::Job& job, const std::st
 
 // Complains unless 0 <= rate < 1.
 void CheckRate(const std::string& field, float rate, Complaints& complaints);
+// Complains unless 1 <= width <= 65536.
+void ExpectWidth(const std::string& field, uint32_t width, Complaints& complaints);
 // Complains unless the edges ascend and are above 0.
 void CheckEdges(const std::string& field, std::span<const float> edges, Complaints& complaints);
 

@@ -78,6 +78,7 @@ struct Needs {
   std::vector<TableId> popularity_tables;  // pulls ask for popularity of these
   int32_t vector_width = 0;                // of user and item vectors; 0: pointwise model
   int32_t counters = 0;                    // K of log_counts
+  int32_t scenarios = 0;                   // values of data.scenario; 0: not told apart
 };
 
 class Model {

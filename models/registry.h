@@ -43,6 +43,13 @@ Result<std::unique_ptr<Model>> MakeDin(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeBst(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeBstDin(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeSasRec(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeScenarioBottom(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeScenarioMmoe(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeScenarioPle(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeHmoe(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeStar(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakePepNet(const spec::Job& job, Device& device);
+Result<std::unique_ptr<Model>> MakeSfpNet(const spec::Job& job, Device& device);
 Result<std::unique_ptr<Model>> MakeNam(const spec::Job& job, Device& device);
 
 }  // namespace emporium::models

@@ -68,10 +68,12 @@ Mlp::Mlp(ParameterList& list, const std::string& name, int64_t in, const spec::M
     }
     hidden.activation = Activation(list, layer, width, options.activation());
     hidden_.push_back(hidden);
+    input_widths_.push_back(width_);
     width_ = width;
   }
   if (out == 0) return;
   out_ = Linear(list, name + ".out", width_, out);
+  input_widths_.push_back(width_);
   width_ = out;
 }
 
@@ -80,15 +82,25 @@ at::Tensor Mlp::Forward(Pass& pass, const at::Tensor& x) const {
   return ForwardFromFirst(pass, first().Forward(pass, x));
 }
 
-at::Tensor Mlp::ForwardFromFirst(Pass& pass, const at::Tensor& y) const {
+at::Tensor Mlp::ForwardGated(Pass& pass, const at::Tensor& x,
+                             std::span<const at::Tensor> gates) const {
+  EMPORIUM_CHECK(gates.size() == input_widths_.size(), "every linear layer has a gate");
+  if (gates.empty()) return x;
+  return Rest(pass, first().Forward(pass, x.mul(gates[0])), gates);
+}
+
+at::Tensor Mlp::Rest(Pass& pass, const at::Tensor& y, std::span<const at::Tensor> gates) const {
+  const auto gated = [&gates](const at::Tensor& h, size_t i) {
+    return gates.empty() ? h : h.mul(gates[i]);
+  };
   at::Tensor h = y;
   for (size_t i = 0; i < hidden_.size(); ++i) {
     const Hidden& layer = hidden_[i];
-    if (i > 0) h = layer.linear.Forward(pass, h);
+    if (i > 0) h = layer.linear.Forward(pass, gated(h, i));
     if (layer.norm.exists()) h = layer.norm.Forward(pass, h);
     h = pass.Dropout(layer.activation.Forward(pass, h), dropout_);
   }
-  return out_ && !hidden_.empty() ? out_->Forward(pass, h) : h;
+  return out_ && !hidden_.empty() ? out_->Forward(pass, gated(h, hidden_.size())) : h;
 }
 
 void CheckMlp(const spec::Mlp& options, const std::string& field, Complaints& complaints) {
@@ -97,6 +109,16 @@ void CheckMlp(const spec::Mlp& options, const std::string& field, Complaints& co
     complaints.Add(field + ".hidden", "a layer of width 0; give at least 1");
   }
   CheckRate(field + ".dropout", options.dropout(), complaints);
+}
+
+spec::Mlp MlpOr(const spec::Mlp& given, bool is_given, std::initializer_list<uint32_t> widths,
+                const std::string& field, Complaints& complaints) {
+  spec::Mlp mlp = given;
+  if (!is_given) {
+    for (const uint32_t width : widths) mlp.add_hidden(width);
+  }
+  CheckMlp(mlp, field, complaints);
+  return mlp;
 }
 
 }  // namespace emporium::models

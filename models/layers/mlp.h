@@ -4,7 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,7 +46,11 @@ class Mlp {
   // For who computes the first linear layer in another way: the layer, and the rest of the way from
   // its result (which may be overwritten).
   const Linear& first() const { return hidden_.empty() ? *out_ : hidden_[0].linear; }
-  at::Tensor ForwardFromFirst(Pass& pass, const at::Tensor& y) const;
+  at::Tensor ForwardFromFirst(Pass& pass, const at::Tensor& y) const { return Rest(pass, y, {}); }
+  // The result of x where the input of each linear layer is first multiplied by its gate.
+  at::Tensor ForwardGated(Pass& pass, const at::Tensor& x, std::span<const at::Tensor> gates) const;
+  // Columns of the input of each linear layer.
+  const std::vector<int64_t>& input_widths() const { return input_widths_; }
 
  private:
   struct Hidden {
@@ -52,13 +58,19 @@ class Mlp {
     BatchNorm norm;
     Activation activation;
   };
+  at::Tensor Rest(Pass& pass, const at::Tensor& y, std::span<const at::Tensor> gates) const;
+
   std::vector<Hidden> hidden_;
   std::optional<Linear> out_;
   int64_t width_ = 0;
+  std::vector<int64_t> input_widths_;
   float dropout_ = 0;
 };
 
 // Complains of what makes no sense; `field` is the option's path.
 void CheckMlp(const spec::Mlp& options, const std::string& field, Complaints& complaints);
+// `given` or, where it is not there, these hidden widths; complains of what makes no sense.
+spec::Mlp MlpOr(const spec::Mlp& given, bool is_given, std::initializer_list<uint32_t> widths,
+                const std::string& field, Complaints& complaints);
 
 }  // namespace emporium::models

@@ -4,7 +4,6 @@
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/var_mean.h>
 
-#include <optional>
 #include <tuple>
 
 namespace emporium::models {
@@ -20,12 +19,16 @@ BatchNorm::BatchNorm(ParameterList& list, const std::string& name, int64_t width
   variance_ = list.AddStatistic(name + ".variance", {width}, 1);
 }
 
-at::Tensor BatchNorm::Forward(Pass& pass, const at::Tensor& x) const {
-  const auto given = [&pass](ParameterId id) {
-    return id.exists() ? std::optional(pass.dense(id)) : std::nullopt;
-  };
+at::Tensor BatchNorm::ForwardScaled(Pass& pass, const at::Tensor& x, const at::Tensor& scale,
+                                    const at::Tensor& shift) const {
+  return Forward(pass, x, pass.dense(weight_).mul(scale), pass.dense(bias_).add(shift));
+}
+
+at::Tensor BatchNorm::Forward(Pass& pass, const at::Tensor& x,
+                              const std::optional<at::Tensor>& weight,
+                              const std::optional<at::Tensor>& bias) const {
   if (!pass.training()) {
-    return at::batch_norm(x, given(weight_), given(bias_), pass.dense(mean_), pass.dense(variance_),
+    return at::batch_norm(x, weight, bias, pass.dense(mean_), pass.dense(variance_),
                           /*training=*/false, /*momentum=*/0, epsilon_,
                           /*cudnn_enabled=*/false);
   }
@@ -41,7 +44,7 @@ at::Tensor BatchNorm::Forward(Pass& pass, const at::Tensor& x) const {
       pass.Observe(mean_, x.select(0, 0));
     }
   }
-  return at::batch_norm(x, given(weight_), given(bias_), std::nullopt, std::nullopt,
+  return at::batch_norm(x, weight, bias, std::nullopt, std::nullopt,
                         /*training=*/true, /*momentum=*/0, epsilon_, /*cudnn_enabled=*/false);
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "models/parameters.h"
@@ -22,9 +23,20 @@ class BatchNorm {
   BatchNorm(ParameterList& list, const std::string& name, int64_t width, bool affine,
             double epsilon);
   bool exists() const { return mean_.exists(); }
-  at::Tensor Forward(Pass& pass, const at::Tensor& x) const;
+  at::Tensor Forward(Pass& pass, const at::Tensor& x) const {
+    return Forward(pass, x, Given(pass, weight_), Given(pass, bias_));
+  }
+  // An affine one with its scale multiplied by `scale` and `shift` added to its shift.
+  at::Tensor ForwardScaled(Pass& pass, const at::Tensor& x, const at::Tensor& scale,
+                           const at::Tensor& shift) const;
 
  private:
+  static std::optional<at::Tensor> Given(const Pass& pass, ParameterId id) {
+    return id.exists() ? std::optional(pass.dense(id)) : std::nullopt;
+  }
+  at::Tensor Forward(Pass& pass, const at::Tensor& x, const std::optional<at::Tensor>& weight,
+                     const std::optional<at::Tensor>& bias) const;
+
   ParameterId weight_;
   ParameterId bias_;
   ParameterId mean_;

@@ -49,6 +49,14 @@ PointwiseInputs ParseInputs(const spec::Job& job, TaskCount tasks, Complaints& c
                                ", the job names " + std::to_string(job.task_size()) +
                                "; change the tasks, or take another model");
   }
+  if (TellsScenarios(job)) {
+    inputs.scenarios = job.data().scenario().value_size();
+    if (inputs.scenarios == 0) {
+      complaints.Add("data.scenario", "a " + inputs.model +
+                                          " model tells scenarios apart; name their column and its "
+                                          "values");
+    }
+  }
   for (const std::string& name : PlainFeatures(job)) {
     const spec::Feature* feature = FindFeature(job, name);
     if (feature != nullptr && feature->source() == spec::ROW && !feature->has_table()) {
@@ -104,6 +112,7 @@ PointwiseModel::PointwiseModel(PointwiseInputs inputs, Device& device)
     : inputs_(std::move(inputs)), device_(device) {
   needs_.labels = true;
   needs_.tasks = inputs_.tasks;
+  needs_.scenarios = inputs_.scenarios;
   const auto tasks = static_cast<int64_t>(inputs_.tasks.size());
   if (inputs_.uncertainty) task_weight_ = list_.Add("task_weight", {tasks}, Start::Constant(0));
   if (inputs_.loss_periods > 0) {

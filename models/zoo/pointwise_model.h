@@ -35,6 +35,7 @@ struct PointwiseInputs {
   int32_t dense_width = 0;  // columns behind them
   bool linear = false;      // the batch has the fields of a linear table too
   PositionInputs position;  // of the tower beside the model, if any
+  int32_t scenarios = 0;    // values of data.scenario, of a model that tells them apart
 
   int32_t width() const { return embedded + dense_width; }
   // The path of an option, for complaints.

@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "models/layers/mlp.h"
 #include "proto/check.h"
 #include "proto/model_options.h"
 
@@ -79,16 +78,6 @@ EncoderShape ParseEncoder(const spec::SequenceEncoder& options, int64_t width,
   shape.norm = options.layer_norm();
   shape.leaky = true;
   return shape;
-}
-
-spec::Mlp MlpOr(const spec::Mlp& given, bool is_given, std::initializer_list<uint32_t> widths,
-                const std::string& field, Complaints& complaints) {
-  spec::Mlp mlp = given;
-  if (!is_given) {
-    for (const uint32_t width : widths) mlp.add_hidden(width);
-  }
-  CheckMlp(mlp, field, complaints);
-  return mlp;
 }
 
 SequenceModel::SequenceModel(SequenceInputs inputs, Device& device)

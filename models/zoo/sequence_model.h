@@ -10,11 +10,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <initializer_list>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "models/layers/mlp.h"
 #include "models/layers/transformer.h"
 #include "models/zoo/pointwise_model.h"
 
@@ -38,9 +38,6 @@ SequenceInputs ParseSequences(const spec::Job& job, TaskCount tasks, Complaints&
 // The encoder's shape over elements of this width; complains of what makes no sense.
 EncoderShape ParseEncoder(const spec::SequenceEncoder& options, int64_t width,
                           const std::string& field, Complaints& complaints);
-// `given` or, where it is not there, these hidden widths; complains of what makes no sense.
-spec::Mlp MlpOr(const spec::Mlp& given, bool is_given, std::initializer_list<uint32_t> widths,
-                const std::string& field, Complaints& complaints);
 
 // The elements of the samples of a batch for an encoder, `length` places a sample: the target, or
 // nothing, and then the events from the newest back; the rest is padding.

@@ -47,6 +47,15 @@ const std::map<std::string, std::string> kOptions = {
      "query: 'words' action_feature: 'acts' gap_edges_days: [0.0001, 0.001] heads: 2 width: 4 "
      "target_slot: ['t0', 't1'] event_slot: ['e0', 'e1'] sampled_events: 20 learn_exponents: true "
      "gate: CHANNELS tower { hidden: 8 dropout: 0.1 }"},
+    {"scenario_bottom", "bottom { hidden: 8 batch_norm: true } tower { hidden: 4 dropout: 0.1 }"},
+    {"scenario_mmoe", "experts: 3 expert { hidden: 8 } gate { hidden: 4 } tower { hidden: 4 }"},
+    {"scenario_ple", "layers: 2 expert { hidden: 8 } gate {} tower { hidden: 4 batch_norm: true }"},
+    {"hmoe", "experts: 2 expert { hidden: 8 } gate {} tower { hidden: 4 batch_norm: true }"},
+    {"star", "mlp { hidden: 8 batch_norm: true activation: DICE dropout: 0.1 }"},
+    {"pepnet", "personal: 'user' personal: 'words' mlp { hidden: 8 batch_norm: true }"},
+    {"sfpnet",
+     "pair { target: 'item' history: 'past' } residual { hidden: 8 dropout: 0.1 } "
+     "attention { hidden: 8 activation: DICE } softmax: true mlp { hidden: 8 batch_norm: true }"},
 };
 // Beside a model: what it is tried with under another name, "<model>_placed".
 const std::map<std::string, std::string> kBeside = {
@@ -100,7 +109,7 @@ const std::map<std::string, std::string> kWeights = {{"shared_bottom", "weights:
 
 // Rows whose label hangs together with user and item; the words of some are missing.
 std::string Events(uint64_t seed, int rows) {
-  std::string text = "time,user,item,words,price,click,buy,views,place,seen\n";
+  std::string text = "time,user,item,words,price,click,buy,views,place,seen,site\n";
   uint64_t word = seed;
   const auto draw = [&word](uint64_t n) {
     word = word * 6364136223846793005u + 1442695040888963407u;
@@ -117,7 +126,7 @@ std::string Events(uint64_t seed, int rows) {
             (click ? "1" : "0") + "," + (click && draw(3) < user % 3 ? "1" : "0") + "," +
             std::to_string(draw(1 + item % 7)) + "," + std::to_string(draw(9)) + ",";
     for (uint64_t k = draw(7); k > 0; --k) text += "i" + std::to_string((user + 5 * k) % 30) + " ";
-    text += "\n";
+    text += "," + std::string(draw(3) == 0 ? "shop" : "web") + "\n";
   }
   return text;
 }
@@ -207,10 +216,11 @@ std::string JobText(const std::string& name) {
         column { name: "price" type: FLOAT } column { name: "click" type: INT }
         column { name: "buy" type: INT } column { name: "views" type: INT }
         column { name: "time" type: INT } column { name: "seen" type: TEXT }
-        column { name: "place" type: INT }
+        column { name: "place" type: INT } column { name: "site" }
       }
       label_column: "click" user_column: "user" item_column: "item" time_column: "time"
       history { max_length: 5 min_length: 0 lag_seconds: 3 }
+      scenario { column: "site" value: "web" value: "shop" value: "nowhere" }
       split { files { validation_file: "valid.csv" test_file: "test.csv" } }
     }
     feature { name: "user" column: "user" table: "user" }

@@ -51,6 +51,7 @@ inline Batch BatchOf(const TensorFile& file, const PointwiseCase& c) {
   batch.label = file.floats(p + "label");
   batch.samples = static_cast<int32_t>(file.at(p + "label").shape[1]);
   batch.weight = file.floats(p + "weight");
+  if (file.has(p + "scenario")) batch.scenario = file.ints(p + "scenario");
   batch.dense = file.floats(p + "dense");
   batch.dense_width = c.dense ? 2 : 0;
   constexpr int kTableOf[] = {0, 0, 1, 2};
@@ -102,6 +103,7 @@ inline Batch Alone(const Batch& batch, int32_t b) {
        at += static_cast<size_t>(batch.samples)) {
     one.label.push_back(batch.label[at]);
   }
+  if (!batch.scenario.empty()) one.scenario = {batch.scenario[static_cast<size_t>(b)]};
   one.dense_width = batch.dense_width;
   if (!batch.place.empty()) one.place = {batch.place[static_cast<size_t>(b)]};
   const auto* dense = batch.dense.data() + b * batch.dense_width;

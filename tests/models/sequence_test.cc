@@ -1,5 +1,5 @@
-// The models over sequences against tensors made by tests/reference/sequence.py in float64, and
-// what must hold of each of them.
+// The models over sequences against tensors made by tests/reference/sequence.py and scenario.py in
+// float64, and what must hold of each of them.
 #include <cmath>
 
 #include "models/metrics.h"
@@ -38,6 +38,18 @@ const SequenceCase kCases[] = {
      "mlp { hidden: 3 }"},
     {"bst_din_bare", "bst_din",
      "encoder { heads: 1 layer_norm: false } positions: false attention {} mlp { hidden: 3 }"},
+    {"sfpnet", "sfpnet",
+     "gate_width: 3 residual { hidden: 3 } attention { hidden: 4 } mlp { hidden: 3 }"},
+    {"sfpnet_open", "sfpnet",
+     "blocks: 1 gate_width: 3 residual {} attention {} softmax: true stop_gradient: false "
+     "mlp { hidden: 3 }"},
+    {"sfpnet_mean", "sfpnet",
+     "gate_width: 2 residual { hidden: [3, 2] activation: SILU } spread: false "
+     "attention { hidden: 2 } mlp {}"},
+    {"sfpnet_no_gates", "sfpnet",
+     "blocks: 1 residual { hidden: 2 } attention { hidden: 2 } adaptive: false mlp { hidden: 3 }"},
+    {"sfpnet_no_residual", "sfpnet",
+     "blocks: 1 gate_width: 3 attention { hidden: 2 } tailoring: false mlp { hidden: 3 }"},
 };
 
 class Sequence : public testing::TestWithParam<SequenceCase> {
@@ -60,7 +72,8 @@ class Sequence : public testing::TestWithParam<SequenceCase> {
               "\" source: HISTORY } ";
       pairs += "pair { target: \"" + table + "\" history: \"past_" + table + "\" } ";
     }
-    return ParseJob(text + R"(data { history { max_length: 5 } }
+    return ParseJob(text + R"(data { history { max_length: 5 }
+                                      scenario { column: "s" value: "a" value: "b" value: "c" } }
                     feature { name: "x" column: "x" } feature { name: "y" column: "y" }
                     stage { name: "train" train { pointwise {} } } model { )" +
                     GetParam().model + " { " + pairs + GetParam().options + " } }");
@@ -71,6 +84,7 @@ class Sequence : public testing::TestWithParam<SequenceCase> {
     batch.label = file_.floats(p + "label");
     batch.samples = static_cast<int32_t>(batch.label.size());
     batch.weight = file_.floats(p + "weight");
+    if (file_.has(p + "scenario")) batch.scenario = file_.ints(p + "scenario");
     batch.dense = file_.floats(p + "dense");
     batch.dense_width = 2;
     const std::vector<std::string> tables = Tables();
@@ -94,7 +108,7 @@ class Sequence : public testing::TestWithParam<SequenceCase> {
     }
   }
 
-  const TensorFile file_{"sequence.bin"};
+  const TensorFile file_{GetParam().model == "sfpnet" ? "scenario.bin" : "sequence.bin"};
   const spec::Job job_ = MakeJob();
   const spec::Train train_ = job_.stage(0).train();
   const Batch batch_ = MakeBatch();

@@ -21,8 +21,19 @@ MIXED, EQUAL, ONE = dict(a=3, b=2, words=4), dict(a=3, b=3, words=3), dict(a=1, 
 class Context:
     """What a forward function sees: parameters p, inputs x, and where to leave statistics."""
 
-    def __init__(self, p, training):
+    def __init__(self, p, training, stops=None):
         self.p, self.training, self.seen = p, training, {}
+        self.stops, self.at = stops if training else None, 0
+
+    def stopped(self, x):
+        """x without gradient. With `stops` as it was in the first pass, so that the loss is a
+        function whose differences are the gradient."""
+        if self.stops is None:
+            return x.detach()
+        if self.at == len(self.stops):
+            self.stops.append(x.detach())
+        self.at += 1
+        return self.stops[self.at - 1]
 
     def linear(self, name, x):
         return F.linear(x, self.p[name + ".weight"], self.p[name + ".bias"])
@@ -225,7 +236,13 @@ def parameters(shapes):
 
 
 def is_statistic(name):
-    return name.endswith((".norm.mean", ".norm.variance", ".dice.mean", ".dice.variance"))
+    return name.endswith((".mean", ".variance"))
+
+
+def fill_gradients(tensors):
+    """Zeros for what nothing of the batch reads."""
+    for v in tensors.values():
+        v.grad = torch.zeros_like(v) if v.grad is None else v.grad
 
 
 def check_by_differences(loss, tensors, seed):
@@ -289,14 +306,14 @@ def write_case(out, name, c, losses_of=bce, whole=lambda c, p, terms: terms[0][1
         fields[field] = (t, index, torch.tensor(offset[:-1]))
     shapes, forward = c["of"]
     width = sum(c["dims"][t] for _, t in FIELDS) + (DENSE if c["dense"] else 0)
-    p = parameters(shapes(c, width))
+    p, stops = parameters(shapes(c, width)), []
 
     def run(training):
         e = [F.embedding_bag(i, table[t], o, mode="mean") for t, i, o in fields.values()]
         lines = [] if "linear" not in table else [
             F.embedding_bag(i + int(start[t]), table["linear"], o, mode="sum")
             for t, i, o in [fields[field] for field, _ in FIELDS]]
-        g = Context(p, training)
+        g = Context(p, training, stops)
         return forward(g, c, e, lines, x_dense), g.seen
 
     w = weight if c.get("weights") else torch.ones(SAMPLES)
@@ -307,6 +324,7 @@ def write_case(out, name, c, losses_of=bce, whole=lambda c, p, terms: terms[0][1
     value = loss()
     value.backward()
     learned = {k: v for k, v in {**p, **table}.items() if v.requires_grad}
+    fill_gradients({**p, **table})
     check_by_differences(loss, learned, seed)
     with torch.no_grad():
         _, seen = run(True)
@@ -315,6 +333,8 @@ def write_case(out, name, c, losses_of=bce, whole=lambda c, p, terms: terms[0][1
     out.put("%s/batch/dense" % name, x_dense)
     out.put("%s/batch/label" % name, label)
     out.put("%s/batch/weight" % name, weight if c.get("weights") else torch.zeros(0))
+    if "scenario" in c:
+        out.put("%s/batch/scenario" % name, np.array(c["scenario"]))
     for key, v in p.items():
         out.put("%s/dense/%s" % (name, key), v)
         out.put("%s/dense_gradient/%s" % (name, key), v - seen[key] if key in seen else v.grad)

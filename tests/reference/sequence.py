@@ -12,7 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pointwise import (Context, bce, check_by_differences, mlp_shapes, out_shapes, parameters, rand)
+from pointwise import (Context, bce, check_by_differences, fill_gradients, mlp_shapes, out_shapes,
+                       parameters, rand)
 from tensors import TensorFile
 
 SAMPLES, DENSE, LONGEST = 5, 2, 5
@@ -181,19 +182,20 @@ def write_case(out, name, c):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tables = ["profile"] + c["pairs"]
-    table = {t: rand(ROWS[t], DIMS[t]).requires_grad_() for t in tables}
+    dims = {**DIMS, **c.get("dims", {})}
+    table = {t: rand(ROWS[t], dims[t]).requires_grad_() for t in tables}
     x_dense = rand(SAMPLES, DENSE)
     label = torch.tensor(rng.integers(0, 2, (1, SAMPLES))).double()
     weight = torch.tensor(rng.uniform(0.5, 2, SAMPLES).astype(np.float32)).double()
     offset = np.concatenate([[0], np.cumsum(LENGTHS)])
     one = {t: rng.integers(0, ROWS[t], SAMPLES) for t in tables}
     events = {t: rng.integers(0, ROWS[t], offset[-1]) for t in c["pairs"]}
-    d = sum(DIMS[t] for t in c["pairs"])
+    d = sum(dims[t] for t in c["pairs"])
     shapes, forward = c["of"]
-    p = parameters(shapes(c, DIMS["profile"] + DENSE, d))
+    p, stops = parameters(shapes(c, dims["profile"] + DENSE, d)), []
 
     def run(training):
-        g = Context(p, training)
+        g = Context(p, training, stops)
         x = torch.cat([table["profile"][one["profile"]], x_dense], 1)
         t = torch.cat([table[k][one[k]] for k in c["pairs"]], 1)
         histories = [torch.cat([table[k][events[k][begin:end]] for k in c["pairs"]], 1)
@@ -209,8 +211,7 @@ def write_case(out, name, c):
     value = loss()
     value.backward()
     learned = {k: v for k, v in {**p, **table}.items() if v.requires_grad}
-    for v in learned.values():  # a position or row that nothing reads
-        v.grad = torch.zeros_like(v) if v.grad is None else v.grad
+    fill_gradients(learned)
     check_by_differences(loss, learned, seed)
     with torch.no_grad():
         _, seen = run(True)
@@ -219,6 +220,8 @@ def write_case(out, name, c):
     out.put("%s/batch/label" % name, label)
     out.put("%s/batch/weight" % name, weight if c.get("weights") else torch.zeros(0))
     out.put("%s/batch/offset" % name, offset)
+    if "scenario" in c:
+        out.put("%s/batch/scenario" % name, np.array(c["scenario"]))
     for t in tables:
         out.put("%s/batch/one.%s" % (name, t), one[t])
     for t in c["pairs"]:

@@ -12,8 +12,8 @@ Entry = collections.namedtuple("Entry", "label job changes goal published same_a
                                defaults=((), {}, "", None))
 # about: data and protocol. folder: below --data. make: arguments of the script that makes the job's
 # files of the folder's; empty: they are read as they are. metrics: {name in the job's results:
-# head}. floors: {what: {metric: value's name in the results of the first entry}}. budget: how
-# settings were chosen.
+# head}. floors: {what: {metric: value's name in the results of the first entry that has it}}.
+# budget: how settings were chosen.
 Row = collections.namedtuple("Row", "figure about folder make seeds metrics floors budget entries")
 
 CTR = {"auc": "AUC", "logloss": "logloss"}
@@ -65,6 +65,23 @@ def _among_99(figure, title, name, published):
          Entry("SASRec with attributes", f"{name}_sasrec", (),
                {"sampled99_hr@10": 0.56, "sampled99_ndcg@10": 0.38},
                same_as=(name, "SASRec with attributes"))])
+
+
+MODEL = r"^model \{\n(?:.*\n)*?\}\n"
+TRICDR_MLP = "mlp { hidden: [64, 32] dropout: 0.3 }"
+DIN = (MODEL, 'model { din { pair { target: "item" history: "past" } attention { hidden: 32 } '
+       "softmax: true " + TRICDR_MLP + " } }\n")
+
+
+def _tricdr(label, name, options):
+    return Entry(label, "tricdr_sfpnet", ((MODEL, "model { %s { %s } }\n" % (name, options)),))
+
+
+def _tricdr_alone(label, domain):
+    """DIN on the events of one domain."""
+    return Entry(label, "tricdr_sfpnet", (
+        DIN, (r'"(train|valid|test)\.csv"', r'"%s_\1.csv"' % domain),
+        (r'value: "toy" value: "game"', 'value: "%s"' % domain)))
 
 
 ADULT = " (5 epochs; github.com/morningsky/multi_task_learning)"
@@ -119,6 +136,38 @@ ROWS = {
         [_tasks("adult", "shared bottom", "shared_bottom", {}, ".9098 / .9635" + ADULT),
          _tasks("adult", "MMoE", "mmoe", {}, ".9091 / .9638" + ADULT),
          _tasks("adult", "PLE", "ple", {}, ".9103 / .9635" + ADULT)]),
+    "tricdr": Row(
+        "Q8", "Toys and Games of the same 7,996 users, as two scenarios; leave-one-out in each "
+        "(the last event is test, the one before validation and part of the input at test); ranked "
+        "among 99 items of the same domain that the user never had, drawn by the job's seed",
+        "tricdr_toy_game", ("sequences.py", "tricdr"), (1, 2, 3),
+        {f"sampled99_{metric}[domain={domain}]": f"{head} of 100, {title}"
+         for domain, title in (("toy", "Toys"), ("game", "Games"))
+         for metric, head in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))}, {},
+        "one setting of widths and rates for all models; early stop on validation NDCG@10 of all",
+        [Entry("SFPNet [OURS]", "tricdr_sfpnet"),
+         _tricdr("scenario bottom", "scenario_bottom",
+                 "bottom { hidden: 64 dropout: 0.3 } tower { hidden: 32 }"),
+         _tricdr("HMoE", "hmoe", "experts: 4 expert { hidden: 64 dropout: 0.3 } gate {} "
+                 "tower { hidden: 32 }"),
+         _tricdr("STAR", "star", TRICDR_MLP),
+         _tricdr("PEPNet", "pepnet", 'personal: "item" personal: "past" ' + TRICDR_MLP),
+         Entry("DIN, both", "tricdr_sfpnet", (DIN,)),
+         _tricdr_alone("DIN, Toys alone", "toy"),
+         _tricdr_alone("DIN, Games alone", "game")]),
+    "tricdr_all": Row(
+        "Q8", "the same users, " + LEAVE_ONE_OUT + " in each domain; all items of the domain "
+        "ranked but the user's earlier ones; histories of both domains or of one",
+        "tricdr_toy_game", ("sequences.py", "tricdr"), (1, 2, 3),
+        {f"{metric}[domain={domain}]": f"{head}, {title}"
+         for domain, title in (("toy", "Toys"), ("game", "Games"))
+         for metric, head in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))}, ITEM_KNN,
+        "one setting for all, that of the Toys row at half the width",
+        [Entry(f"SASRec, {title} alone", "tricdr_sasrec",
+               ((r"sequences_both", f"sequences_{domain}"),
+                (r'value: "toy" value: "game"', f'value: "{domain}"')))
+         for domain, title in (("toy", "Toys"), ("game", "Games"))] +
+        [Entry("SASRec, both", "tricdr_sasrec")]),
     "retrotech": Row(
         "Q9", "Retrotech: which of a query's documents are clicked; sessions, which its authors "
         "synthesised from a click model over a real catalogue, split 72/8/20 at random. The place "

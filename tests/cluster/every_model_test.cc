@@ -59,7 +59,7 @@ const std::map<std::string, std::string> kOptions = {
 };
 // Beside a model: what it is tried with under another name, "<model>_placed".
 const std::map<std::string, std::string> kBeside = {
-    {"lr_placed", "position { column: 'place' form: PRODUCT places: 5 }"},
+    {"din_placed", "position { column: 'place' with: 'device' form: PRODUCT places: 5 }"},
     {"wdl_placed", "position { column: 'place' with: 'device' missing_rate: 0.2 mlp {} }"},
 };
 std::string ModelOf(const std::string& name) { return name.substr(0, name.rfind("_placed")); }

@@ -161,8 +161,9 @@ namespace {
 
 // The features that options other than `feature` name, in the order of a batch's fields.
 std::vector<std::string> FeaturesApart(const spec::Job& job) {
-  std::vector<std::string> names;
   const std::vector<spec::TargetHistory> pairs = SequencePairs(job);
+  std::vector<std::string> names;
+  names.reserve(2 * pairs.size());
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.target());
   for (const spec::TargetHistory& pair : pairs) names.push_back(pair.history());
   for (std::string& name : QueryFeatures(job)) names.push_back(std::move(name));

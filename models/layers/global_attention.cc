@@ -56,6 +56,8 @@ at::Tensor FloatsOf(Pass& pass, const std::vector<float>& values) {
 
 GlobalAttention::GlobalAttention(ParameterList& list, const std::string& name, const Shape& shape)
     : heads_(shape.options.heads()), width_(shape.options.width()), options_(shape.options) {
+  const int64_t of_head = width_ / heads_;
+  scale_ = 1 / std::sqrt(static_cast<double>(of_head));
   query_ = list.Add(name + ".query", {width_, shape.target}, Start::FanIn(shape.target));
   key_ = list.Add(name + ".key", {width_, shape.event}, Start::FanIn(shape.event));
   value_ = list.Add(name + ".value", {width_, shape.event}, Start::FanIn(shape.event));
@@ -91,17 +93,15 @@ at::Tensor GlobalAttention::BiasOf(Pass& pass, const Inputs& inputs) const {
 at::Tensor GlobalAttention::OwnScores(Pass& pass, const at::Tensor& x, const at::Tensor& k,
                                       const at::Tensor& bias,
                                       std::span<const int32_t> sample_of) const {
-  const double scale = 1 / std::sqrt(static_cast<double>(width_ / heads_));
   const at::Tensor products = TakeRows(pass, x, sample_of).mul(k);
-  return Clip(products.view({k.size(0), heads_, width_ / heads_}).sum(2).mul(scale).add(bias));
+  return Clip(products.view({k.size(0), heads_, width_ / heads_}).sum(2).mul(scale_).add(bias));
 }
 
 at::Tensor GlobalAttention::AllScores(const at::Tensor& x, const at::Tensor& k,
                                       const at::Tensor& bias) const {
-  const double scale = 1 / std::sqrt(static_cast<double>(width_ / heads_));
   const at::Tensor by_head = x.view({x.size(0), heads_, width_ / heads_}).permute({1, 0, 2});
   const at::Tensor keys = k.view({k.size(0), heads_, width_ / heads_}).permute({1, 2, 0});
-  return Clip(at::bmm(by_head, keys).mul(scale).add(bias.t().unsqueeze(1)));
+  return Clip(at::bmm(by_head, keys).mul(scale_).add(bias.t().unsqueeze(1)));
 }
 
 GlobalAttention::Estimate GlobalAttention::OfTargets(Pass& pass, const at::Tensor& x,

@@ -99,6 +99,7 @@ class GlobalAttention {
 
   int64_t heads_ = 1;
   int64_t width_ = 0;
+  double scale_ = 1;  // of <x, k>
   spec::Nam options_;
   ParameterId query_, key_, value_, shift_, gap_;
   Side target_, event_;

@@ -132,8 +132,7 @@ class NamModel final : public SequenceModel {
     const GlobalAttention::Output out = attention_.Forward(pass, in);
     Report(pass, TargetRows(pass, 0), out.target, given_.target_slot);
     Report(pass, HistoryRows(pass, 0), out.event, given_.event_slot);
-    const at::Tensor u =
-        at::cat({out.attended, at::linear(out.strength, pass.dense(strength_))}, 1);
+    at::Tensor u = at::cat({out.attended, at::linear(out.strength, pass.dense(strength_))}, 1);
     if (!fallback_.exists()) return u;
     const at::Tensor g = gate_.Forward(pass, rarity, buckets, q, t);
     const at::Tensor base = fallback_.Forward(pass, tq);

@@ -161,7 +161,7 @@ class SfpNetModel final : public SequenceModel {
 Result<std::unique_ptr<Model>> MakeSfpNet(const spec::Job& job, Device& device) {
   const spec::SfpNet& options = job.model().sfpnet();
   Complaints complaints;
-  SequenceInputs inputs = ParseSequences(job, complaints);
+  SequenceInputs inputs = ParseSequences(job, TaskCount::kOne, complaints);
   if (!inputs.pairs.empty()) ExpectOneWidth(job, inputs.plain, inputs.width, complaints);
   ExpectWidth("model.sfpnet.gate_width", options.gate_width(), complaints);
   if (options.blocks() == 0 || options.blocks() > 64) {

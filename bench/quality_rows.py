@@ -118,6 +118,18 @@ ROWS = {
         ITEM_KNN, "settings of the Beauty row",
         [Entry("SASRec, sampled softmax", "bert4rec_sasrec", (), {"hr@10": 0.055, "ndcg@10": 0.033},
                "SASRec with full cross entropy .0533 / .0327")]),
+    "product_search99": Row(
+        "Q9", "Amazon Cell Phones, product search: a tenth of the training lines' pairs (user, "
+        "item) held out, by the words of the query and the user's other purchases; ranked among 99 items "
+        "that the user never had, drawn by the job's seed", "amazon_search_cellphones",
+        ("product_search_data.py",), (1, 2, 3), RANK_99, {},
+        "one setting for all, chosen on another twentieth",
+        [Entry("NAM-style [OURS]", "product_search_nam"),
+         Entry("the same without history: query alone", "product_search_nam",
+               ((r"min_length: 0 ", "min_length: 0 lag_seconds: 1000000000 "),)),
+         Entry("the same without normalisation", "product_search_nam",
+               ((r"^  slot .*\n", ""), (r"^    (target|event)_slot: .*\n", ""),
+                (r"^    width: 32\n", "    width: 32\n    normalise: NONE\n")))]),
     "taobao": Row(
         "Q6", "Taobao, which viewed items go into the cart and are bought; rows split 72/8/20 at "
         "random",

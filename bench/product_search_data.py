@@ -1,0 +1,92 @@
+"""Makes the CSV files of bench/jobs/product_search_*.textproto from the public files.
+
+usage: product_search_data.py --data DIR --out DIR
+
+A line of the data is a user, a query and an item that he bought under it; there are no times, so a
+user's purchases stand in the order of the file. Items have no text but the words of the queries
+under which they were bought in training (items.csv). Of the training lines, a fixed tenth of the
+pairs (user, item) is test and another twentieth validation, each by its first line; all other lines
+of such a pair are dropped, so nobody meets the item in his own history.
+"""
+import argparse
+import csv
+import gzip
+import os
+import random
+
+SEED = 20260201
+
+
+def read(path):
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [line.split() for line in file]
+
+
+def lines_of(path):
+    """(user, number of the query, item) of each line."""
+    for fields in read(path):
+        if len(fields) == 4:
+            user, query = fields[0].rsplit("_", 1)
+            yield user, int(query), fields[2]
+
+
+def by_user(lines):
+    users = {}
+    for user, query, item in lines:
+        users.setdefault(user, []).append((query, item))
+    return users
+
+
+def write(out, name, head, rows):
+    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
+    print("%s: %d rows" % (name, len(rows)))
+
+
+def write_items(out, train, items, words):
+    of_item = {item: {} for item in sorted(items)}
+    for _, query, item in train:
+        of_item[item].update(dict.fromkeys(words[query]))
+    write(out, "items.csv", ["item", "words"],
+          [[item, " ".join(own)] for item, own in of_item.items()])
+
+
+def held_out(train, words, out):
+    pairs = list(dict.fromkeys((user, item) for user, _, item in train))
+    random.Random(SEED).shuffle(pairs)
+    tenth, twentieth = len(pairs) // 10, len(pairs) // 20
+    held = {pair: ("test.csv", 2000) for pair in pairs[:tenth]}
+    held.update({pair: ("valid.csv", 1000) for pair in pairs[tenth:tenth + twentieth]})
+    rows = {"train.csv": [], "valid.csv": [], "test.csv": []}
+    for user, lines in by_user(train).items():
+        place, written = {}, set()
+        for query, item in lines:
+            name, time = held.get((user, item), ("train.csv", None))
+            if time is None:
+                time = place.setdefault(item, len(place))
+            elif item in written:
+                continue
+            written.add(item)
+            rows[name].append([user, " ".join(words[query]), item, time])
+    for name, of_file in rows.items():
+        write(out, name, ["user", "query", "item", "time"], of_file)
+    kept = [line for line in train if (line[0], line[2]) not in held]
+    write_items(out, kept, {item for _, _, item in train}, words)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
+    train = list(lines_of(os.path.join(options.data, "train.qrels.gz")))
+    words = read(os.path.join(options.data, "query_text.txt.gz"))
+    held_out(train, words, options.out)
+
+
+if __name__ == "__main__":
+    main()

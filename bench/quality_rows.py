@@ -12,8 +12,8 @@ Entry = collections.namedtuple("Entry", "label job changes goal published same_a
                                defaults=((), {}, "", None))
 # about: data and protocol. folder: below --data. make: arguments of the script that makes the job's
 # files of the folder's; empty: they are read as they are. metrics: {name in the job's results:
-# head}. floors: {what: {metric: value's name in the results of the first entry that has it}}.
-# budget: how settings were chosen.
+# head}. floors: {what: {metric: value's name in the results of the first entry that has the
+# metric}}. budget: how settings were chosen.
 Row = collections.namedtuple("Row", "figure about folder make seeds metrics floors budget entries")
 
 CTR = {"auc": "AUC", "logloss": "logloss"}

@@ -24,7 +24,13 @@ using wire::Bad;
 
 static_assert(std::endian::native == std::endian::little, "the wire is little endian");
 
-constexpr uint16_t kAnyVersion = 1;  // header flag
+constexpr uint16_t kAnyVersion = 1;  // header flags
+constexpr uint16_t kAwaitsScale = 2;
+
+uint16_t LegalFlags(FrameType type) {
+  if (type == FrameType::kPull) return kAnyVersion;
+  return type == FrameType::kPush ? kAwaitsScale : 0;
+}
 
 struct WireHeader {
   uint32_t magic;
@@ -43,12 +49,18 @@ struct WireHeader {
   uint32_t error;
   uint64_t body_bytes;
   uint32_t event_time;
-  uint32_t reserved[3];
+  float gradient_scale;  // 0 but in an Apply
+  uint32_t reserved[2];
   uint64_t header_hash;
 };
 static_assert(sizeof(WireHeader) == kFrameHeaderBytes);
 static_assert(offsetof(WireHeader, body_bytes) == 64);
 static_assert(offsetof(WireHeader, header_hash) == 88);
+
+bool HasSections(FrameType type) {
+  return type == FrameType::kPull || type == FrameType::kPullReply || type == FrameType::kPush ||
+         type == FrameType::kAssign;
+}
 
 uint64_t HashOf(const WireHeader& header) {
   return XXH3_64bits(&header, offsetof(WireHeader, header_hash));
@@ -67,14 +79,15 @@ Result<WireHeader> CheckHeader(std::span<const std::byte> bytes) {
   }
   if (wire.header_hash != HashOf(wire)) return Bad("header hash does not match");
   if (wire.type < static_cast<uint8_t>(FrameType::kPull) ||
-      wire.type > static_cast<uint8_t>(FrameType::kError)) {
+      wire.type > static_cast<uint8_t>(FrameType::kApply)) {
     return Bad("unknown type " + std::to_string(wire.type));
   }
   const FrameType type = static_cast<FrameType>(wire.type);
-  const uint16_t legal_flags = type == FrameType::kPull ? kAnyVersion : 0;
-  if ((wire.flags & ~legal_flags) != 0) return Bad("unknown flags");
-  if ((wire.reserved[0] | wire.reserved[1] | wire.reserved[2]) != 0) {
-    return Bad("reserved words are not zero");
+  if ((wire.flags & ~LegalFlags(type)) != 0) return Bad("unknown flags");
+  if ((wire.reserved[0] | wire.reserved[1]) != 0) return Bad("reserved words are not zero");
+  const bool scales = wire.gradient_scale >= 0 && wire.gradient_scale <= 1;
+  if (type == FrameType::kApply ? !scales : std::bit_cast<uint32_t>(wire.gradient_scale) != 0) {
+    return Bad("a scale of gradients that is not from 0 to 1, or of none");
   }
   if (type != FrameType::kPush && wire.event_time != 0) return Bad("an event time without events");
   if (!std::isfinite(wire.learning_rate_factor)) return Bad("learning rate factor is not finite");
@@ -97,6 +110,7 @@ FrameHeader FromWire(const WireHeader& wire) {
   FrameHeader header;
   header.type = static_cast<FrameType>(wire.type);
   header.any_version = (wire.flags & kAnyVersion) != 0;
+  header.awaits_scale = (wire.flags & kAwaitsScale) != 0;
   header.request_id = wire.request_id;
   header.route_version = RouteVersion(wire.route_version);
   header.generation = Generation(wire.generation);
@@ -106,6 +120,7 @@ FrameHeader FromWire(const WireHeader& wire) {
   header.micro_batches = wire.micro_batches;
   header.learning_rate_factor = wire.learning_rate_factor;
   header.event_time = wire.event_time;
+  if (header.type == FrameType::kApply) header.gradient_scale = wire.gradient_scale;
   header.error = static_cast<StatusCode>(wire.error);
   return header;
 }
@@ -117,7 +132,8 @@ void WriteHeader(const FrameHeader& header, uint32_t sections, uint64_t body_byt
   wire.magic = kFrameMagic;
   wire.version = kFrameVersion;
   wire.type = static_cast<uint8_t>(header.type);
-  wire.flags = header.any_version ? kAnyVersion : 0;
+  wire.flags = static_cast<uint16_t>((header.any_version ? kAnyVersion : 0) |
+                                     (header.awaits_scale ? kAwaitsScale : 0));
   wire.request_id = header.request_id;
   wire.route_version = header.route_version.value();
   wire.generation = header.generation.value();
@@ -128,6 +144,7 @@ void WriteHeader(const FrameHeader& header, uint32_t sections, uint64_t body_byt
   wire.sections = sections;
   wire.learning_rate_factor = header.learning_rate_factor;
   wire.event_time = header.event_time;
+  wire.gradient_scale = header.type == FrameType::kApply ? header.gradient_scale : 0;
   wire.error = static_cast<uint32_t>(header.error);
   wire.body_bytes = body_bytes;
   wire.header_hash = HashOf(wire);
@@ -140,10 +157,12 @@ FrameHeader AnswerHeader(FrameType type, const FrameHeader& request, RouteVersio
   FrameHeader header = request;
   header.type = type;
   header.any_version = false;
+  header.awaits_scale = false;
   header.route_version = route_version;
   header.step = step;
   header.learning_rate_factor = 1;
   header.event_time = 0;
+  header.gradient_scale = 1;
   header.error = StatusCode::kOk;
   return header;
 }
@@ -170,10 +189,9 @@ Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
                std::to_string(body.size()));
   }
   const FrameType type = view.header_.type;
-  if (type == FrameType::kError || type == FrameType::kAck) {
-    if (wire.sections != 0) return Bad("sections in an answer that has none");
-    if (type == FrameType::kAck && !body.empty()) return Bad("an Ack with a body");
-    view.error_message_ = {reinterpret_cast<const char*>(body.data()), body.size()};
+  if (!HasSections(type)) {
+    if (wire.sections != 0) return Bad("sections in a frame that has none");
+    EMPORIUM_RETURN_IF_ERROR(view.ParseBody(body));
     return view;
   }
   if (wire.sections > limits::kMaxTables) {
@@ -190,6 +208,24 @@ Result<FrameView> FrameView::Parse(std::span<const std::byte> bytes) {
   }
   if (!body.empty()) return Bad(std::to_string(body.size()) + " bytes left over");
   return view;
+}
+
+Status FrameView::ParseBody(std::span<const std::byte> body) {
+  if (header_.type == FrameType::kError) {
+    error_message_ = {reinterpret_cast<const char*>(body.data()), body.size()};
+    return Status::Ok();
+  }
+  if (header_.type != FrameType::kSquaresReply) {
+    return body.empty() ? Status::Ok() : Bad("a body in a frame that has none");
+  }
+  ExactSum::Digits digits;
+  if (body.size() != sizeof(digits)) return Bad("a sum of another length");
+  std::memcpy(digits.data(), body.data(), sizeof(digits));
+  for (const uint64_t digit : digits) {
+    if (digit >= ExactSum::kBase) return Bad("a sum with a digit too large");
+  }
+  squares_ = ExactSum(digits);
+  return Status::Ok();
 }
 
 Observation ObservationReader::Next() {
@@ -304,6 +340,16 @@ Bytes EncodeError(const FrameHeader& request, RouteVersion route_version, Step s
   Bytes bytes(kFrameHeaderBytes + message.size());
   WriteHeader(header, 0, message.size(), bytes.data());
   std::memcpy(bytes.data() + kFrameHeaderBytes, message.data(), message.size());
+  return bytes;
+}
+
+Bytes EncodeSquares(const FrameHeader& request, RouteVersion route_version, Step step,
+                    const ExactSum& squares) {
+  const FrameHeader header = AnswerHeader(FrameType::kSquaresReply, request, route_version, step);
+  const ExactSum::Digits digits = squares.digits();
+  Bytes bytes(kFrameHeaderBytes + sizeof(digits));
+  WriteHeader(header, 0, sizeof(digits), bytes.data());
+  std::memcpy(bytes.data() + kFrameHeaderBytes, digits.data(), sizeof(digits));
   return bytes;
 }
 

@@ -9,8 +9,8 @@
 //   header   := magic u32 | version u8 | type u8 | flags u16 | request_id u64 | route_version u64
 //             | generation u64 | step u64 | stage u32 | micro_batch u32 | micro_batches u32
 //             | sections u32 | learning_rate_factor f32 | error u32 | body_bytes u64
-//             | event_time u32 | reserved u32 x 3 | header_hash u64  (XXH3 of the 88 bytes before
-//             it)
+//             | event_time u32 | gradient_scale f32 | reserved u32 x 2 | header_hash u64  (XXH3 of
+//             the 88 bytes before it)
 //   section  := table u16 | flags u16 | dim u32 | rows u32 | slots u16 | element u8 | reserved u8
 //             | total f64 | keys | value f32 x (rows * dim) | count f32 x rows
 //             | zeros to 8 | more
@@ -22,9 +22,9 @@
 //   weights  := `rows` rows of `dim` weights in the form that `element` says (proto/element.h)
 //   keys     := key u64 x rows                  (XXH3 of them in their place with kKnownKeys)
 //
-//   header flags: 1 any_version (Pull). section flags: 1 kWantPopularity, 2 kHasCounts, 4
-//   kWantSlots, 8 kKnownKeys, 16 kMore; the counts are there only with the second. A table occurs
-//   at most once in a frame.
+//   header flags: 1 any_version (Pull), 2 awaits_scale (Push). section flags: 1 kWantPopularity, 2
+//   kHasCounts, 4 kWantSlots, 8 kKnownKeys, 16 kMore; the counts are there only with the second. A
+//   table occurs at most once in a frame.
 //
 //   Pull       keys; no values; flag kWantPopularity asks for counts, kWantSlots for slots. dim 0.
 //              With micro_batches the shard keeps the keys for the push of that micro-batch.
@@ -42,6 +42,12 @@
 //              event_time = newest event of the micro-batch, seconds since 1970 (0: the data has
 //              no time).
 //   Assign     keys, values: sets rows that do not exist yet; answered by Ack.
+//   Squares    no sections: asks for the sum of the squares of all gradients of `step`.
+//   SquaresReply  body = digit u64 x ExactSum::kDigits (proto/exact_sum.h) instead of sections: of
+//              this shard's rows. Zeros when step is two or more behind the shard's version: then
+//              all shards have applied it.
+//   Apply      no sections: with awaits_scale the gradients of `step` are multiplied by
+//              gradient_scale and applied; answered by Ack, and without effect when they have been.
 //   Ack        no sections.
 //   Error      error = StatusCode, body = UTF-8 message instead of sections.
 //
@@ -58,6 +64,7 @@
 
 #include "proto/bytes.h"
 #include "proto/element.h"
+#include "proto/exact_sum.h"
 #include "proto/ids.h"
 #include "proto/status.h"
 
@@ -70,7 +77,16 @@ enum class FrameType : uint8_t {
   kAssign = 4,
   kAck = 5,
   kError = 6,
+  kSquares = 7,
+  kSquaresReply = 8,
+  kApply = 9,
 };
+
+// What is answered; everything else is an answer.
+constexpr bool IsRequest(FrameType type) {
+  return type == FrameType::kPull || type == FrameType::kPush || type == FrameType::kAssign ||
+         type == FrameType::kSquares || type == FrameType::kApply;
+}
 
 inline constexpr uint32_t kFrameMagic = 0x31504d45;  // "EMP1"
 inline constexpr uint8_t kFrameVersion = 3;
@@ -82,6 +98,9 @@ struct FrameHeader {
   // Pull only: answer with the shard's present version whatever `step` says, at once (probe,
   // evaluation). Bit 0 of the flags on the wire.
   bool any_version = false;
+  // Push: the step is not applied before an Apply says how much of its gradients; the same in all
+  // of a step.
+  bool awaits_scale = false;
   uint64_t request_id = 0;
   RouteVersion route_version;
   Generation generation;
@@ -91,6 +110,7 @@ struct FrameHeader {
   uint32_t micro_batches = 0;      // of the step; 0 in a Pull: no push will follow
   float learning_rate_factor = 1;  // Push: a function of (stage, step), the same in all of a step
   uint32_t event_time = 0;         // Push
+  float gradient_scale = 1;        // Apply: 0 to 1
   StatusCode error = StatusCode::kOk;
 };
 
@@ -152,11 +172,16 @@ class FrameView {
   const FrameHeader& header() const { return header_; }
   const std::vector<SectionView>& sections() const { return sections_; }
   std::string_view error_message() const { return error_message_; }  // kError
+  const ExactSum& squares() const { return squares_; }               // kSquaresReply
 
  private:
+  // Of a frame that has no sections.
+  Status ParseBody(std::span<const std::byte> body);
+
   FrameHeader header_;
   std::vector<SectionView> sections_;
   std::string_view error_message_;
+  ExactSum squares_;
 };
 
 // A frame being written: sizes are declared first, then spans are filled in place, so that a shard
@@ -209,6 +234,9 @@ uint64_t HashOfKeys(std::span<const uint64_t> keys);
 // The bytes of an Error frame that answers `request`.
 Bytes EncodeError(const FrameHeader& request, RouteVersion route_version, Step step,
                   const Status& error);
+// The bytes of a SquaresReply frame that answers `request`.
+Bytes EncodeSquares(const FrameHeader& request, RouteVersion route_version, Step step,
+                    const ExactSum& squares);
 // The bytes of an Ack frame that answers `request`.
 Bytes EncodeAck(const FrameHeader& request, RouteVersion route_version, Step step);
 

@@ -201,6 +201,7 @@ void CheckTrain(const spec::Train& train, const std::string& path, Checker* chec
   check->ExpectRange(train.micro_batches_per_step(), 1, limits::kMaxMicroBatchesPerStep,
                      path + ".micro_batches_per_step");
   CheckSchedule(train, path, check);
+  check->ExpectRange(train.clip_global_norm(), 0, kHuge, path + ".clip_global_norm");
   check->ExpectRange(train.last_days(), 0, kHuge, path + ".last_days");
   const bool timed = check->job().data().has_time_column();
   check->Expect(timed || train.last_days() == 0, path + ".last_days", "events have no time",

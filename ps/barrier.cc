@@ -44,6 +44,11 @@ Result<Barrier::Outcome> Barrier::Stage(StagedPush&& push) {
                            "pushes disagree on the learning-rate factor; all workers need "
                            "the same job file");
   }
+  if (!first && header.awaits_scale != window.awaits_scale) {
+    return InvalidArgument(where +
+                           "pushes disagree on whether gradients are clipped by their norm; all "
+                           "workers need the same job file");
+  }
   if (!first && window.Knows(m)) return Outcome::kKnown;
   const uint64_t bytes = push.bytes.bytes().size() + kOverheadBytes;
   if (staged_bytes_ + bytes > max_bytes_ || (next && window.bytes + bytes > max_bytes_ / 2)) {
@@ -55,6 +60,7 @@ Result<Barrier::Outcome> Barrier::Stage(StagedPush&& push) {
     window.micro_batches = header.micro_batches;
     window.pushes.resize(header.micro_batches);
     window.learning_rate_factor = header.learning_rate_factor;
+    window.awaits_scale = header.awaits_scale;
   }
   window.pushes[m].emplace(std::move(push));
   window.bytes += bytes;

@@ -3,8 +3,8 @@
 //
 // Belongs to the shard's thread. Invariants:
 //  1. Only the present step and the one after it are held.
-//  2. A (step, micro-batch) is held once; all pushes of a step agree on how many there are and on
-//     the learning-rate factor.
+//  2. A (step, micro-batch) is held once; all pushes of a step agree on how many there are, on the
+//     learning-rate factor and on whether the step awaits a scale.
 //  3. Never more than `max_bytes`, of which the step after may take half, so that it cannot keep
 //     the present one from becoming complete. What has been taken counts until the step is over:
 //     its gradients are still there.
@@ -55,6 +55,8 @@ class Barrier {
   bool complete() const { return present().micro_batches > 0 && present().missing() == 0; }
   // Of the pushes of step(), one of which has been staged.
   float learning_rate_factor() const { return present().learning_rate_factor; }
+  // False too while no push of step() has been staged.
+  bool awaits_scale() const { return present().awaits_scale; }
   // Ends the complete step.
   void Advance();
 
@@ -68,6 +70,7 @@ class Barrier {
     uint32_t taken = 0;                             // micro-batches 0 .. taken - 1
     std::vector<std::optional<StagedPush>> pushes;  // index: micro-batch
     float learning_rate_factor = 0;
+    bool awaits_scale = false;
     uint64_t bytes = 0;
     uint32_t missing() const { return micro_batches - taken; }
     bool Knows(uint32_t m) const { return m < taken || pushes[m].has_value(); }

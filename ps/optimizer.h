@@ -30,6 +30,7 @@ struct RowBatch {
   const float* const* gradients = nullptr;  // [rows], of dim floats each
   const uint32_t* updates = nullptr;  // [rows], as Apply takes them; null unless CountsUpdates()
   float learning_rate_factor = 1;
+  float gradient_scale = 1;  // multiplies the gradients before anything else does
 };
 
 class Optimizer {

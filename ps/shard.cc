@@ -1,7 +1,6 @@
 #include "ps/shard.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "proto/check.h"
@@ -63,6 +62,12 @@ void Shard::Handle(const PeerId& peer, FrameBytes bytes, std::vector<Send>* out)
       case FrameType::kAssign:
         status = HandleAssign(peer, *frame, out);
         break;
+      case FrameType::kSquares:
+        status = HandleSquares(peer, header, out);
+        break;
+      case FrameType::kApply:
+        status = HandleApply(peer, header, out);
+        break;
       default:
         status = InvalidArgument("a shard is asked, it takes no answers");
     }
@@ -91,6 +96,7 @@ void Shard::BeginStage(StageId stage, std::vector<Send>* out) {
   position_.version = Step(0);
   expired_.reset();
   barrier_.Reset(Step(0));
+  previous_squares_.reset();
   ForgetSlots();
 }
 
@@ -112,11 +118,13 @@ Status Shard::ReadyForCheckpoint(StageId stage, Step step, std::vector<Send>* ou
 }
 
 void Shard::RestorePosition(const Position& position) {
-  EMPORIUM_CHECK(parked_.empty() && barrier_.empty(), "a shard is restored before it serves");
+  EMPORIUM_CHECK(parked_.empty() && asking_.empty() && barrier_.empty(),
+                 "a shard is restored before it serves");
   EMPORIUM_CHECK(position.global_step >= position.version.value(), "stages add up");
   position_ = position;
   expired_.reset();
   barrier_.Reset(position.version);
+  previous_squares_.reset();
   ForgetSlots();
 }
 
@@ -125,6 +133,8 @@ void Shard::RefuseParked(const std::string& why, std::vector<Send>* out) {
   for (const ParkedPull& pull : parked_) Refuse(pull.peer, pull.frame.header(), Stale(why), out);
   parked_.clear();
   parked_bytes_ = 0;
+  for (const Asking& asking : asking_) Refuse(asking.peer, asking.header, Stale(why), out);
+  asking_.clear();
 }
 
 Status Shard::HandlePull(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame,
@@ -166,7 +176,7 @@ bool Shard::AnswerNext(std::vector<Send>* out) {
   due_.pop_front();
   parked_bytes_ -= pull.bytes.bytes().size();
   Serve(pull.peer, std::move(pull.bytes), pull.frame, out);
-  Advance();
+  Advance(out);
   return true;
 }
 
@@ -272,7 +282,7 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
   ++counters_.pushes;
   counters_.rows_pushed += rows;
   counters_.bytes_pushed += size;
-  Advance();
+  Advance(out);
   return Status::Ok();
 }
 
@@ -323,73 +333,8 @@ void Shard::Refuse(const PeerId& peer, const FrameHeader& header, const Status& 
     ++counters_.refused_frames;
   }
   // An answer is never answered, or two programs could go on for ever.
-  if (header.type != FrameType::kPull && header.type != FrameType::kPush &&
-      header.type != FrameType::kAssign) {
-    return;
-  }
+  if (!IsRequest(header.type)) return;
   out->push_back({peer, EncodeError(header, config_.route_version, position_.version, why)});
-}
-
-void Shard::Advance() {
-  // Pulls of this version that are due are answered before it is the version before.
-  while (due_.empty()) {
-    std::optional<StagedPush> push = barrier_.TakeNext();
-    if (!push.has_value()) return;
-    AddPush(*std::move(push));
-    if (barrier_.complete()) ApplyStep();
-  }
-}
-
-void Shard::AddPush(StagedPush given) {
-  ExpireOnce();
-  const StagedPush& push = added_.emplace_back(std::move(given));
-  event_time_ = std::max(event_time_, push.frame.header().event_time);
-  UnclearedVector<Slot> found;
-  for (const SectionView& section : push.frame.sections()) {
-    const size_t t = section.table.value();
-    std::span<const uint64_t> keys = section.keys;
-    std::span<const Slot> slots;
-    if (section.known_keys) {
-      const PullMemory::Section* const asked = push.pull->Find(section.table);
-      keys = asked->keys;
-      slots = asked->slots;
-    } else {
-      found.resize(keys.size());
-      tables_[t]->Find(keys, found);
-      slots = found;
-    }
-    step_rows_[t].Add(keys, slots, section);
-    added_totals_[t].popularity += section.total;
-    for (size_t c = 0; c < section.slot_totals.size(); ++c) {
-      added_totals_[t].slots[c] += section.slot_totals[c];
-    }
-  }
-}
-
-void Shard::ApplyStep() {
-  EMPORIUM_CHECK(position_.global_step < std::numeric_limits<uint32_t>::max(),
-                 "rows count steps in 32 bits");
-  const uint32_t before = position_.global_step;
-  for (size_t i = 0; i < tables_.size(); ++i) {
-    counters_.rows_updated += step_rows_[i].rows();
-    if (config_.tables[i].event_time()) tables_[i]->SetTime(before + 1, event_time_);
-    const float factor = config_.tables[i].fixed_rate ? 1 : barrier_.learning_rate_factor();
-    const uint64_t refused = step_rows_[i].Apply(*tables_[i], before + 1, factor);
-    retention_[i].keys_refused += refused;
-    counters_.rows_updated -= refused;
-    ApplyTotals(i);
-  }
-  added_.clear();
-  event_time_ = 0;
-  barrier_.Advance();
-  position_.version = position_.version.next();
-  ++position_.global_step;
-  EMPORIUM_CHECK(barrier_.step() == position_.version, "barrier and version go together");
-  previous_known_ = true;
-  ++counters_.steps_applied;
-  memory_.Forget();
-  for (ParkedPull& pull : parked_) due_.push_back(std::move(pull));
-  parked_.clear();
 }
 
 }  // namespace emporium::ps

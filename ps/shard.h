@@ -5,8 +5,9 @@
 // Belongs to one thread. Invariants:
 //  1. A frame that is refused changes nothing, and a frame is refused before it changes anything:
 //     what has been staged can be applied without failing.
-//  2. version() grows by one exactly when all micro-batches of that step have been staged; each is
-//     applied once, however often it is sent.
+//  2. version() grows by one exactly when all micro-batches of that step have been staged and, if
+//  the
+//     step awaits a scale, an Apply has brought it; each is applied once, however often it is sent.
 //  3. What tables hold is a function of the pushes by (step, micro-batch), not of their order:
 //     gradients are added in the order of micro-batches, as soon as those before them are here.
 //  4. Staged and parked bytes are bounded; at the bound the answer is Busy.
@@ -67,6 +68,7 @@ struct ShardCounters {
   uint64_t refused_frames = 0;                  // malformed, or against the job
   uint64_t stale_frames = 0, busy_frames = 0;
   uint64_t steps_applied = 0, rows_updated = 0;
+  uint64_t squares_asked = 0, applies = 0;      // accepted
   uint64_t staged_bytes = 0, parked_pulls = 0;  // at present
 };
 
@@ -124,6 +126,11 @@ class Shard {
     FrameBytes bytes;
     FrameView frame;
   };
+  // Who asks for the squares of the present step before all of it is here.
+  struct Asking {
+    PeerId peer;
+    FrameHeader header;
+  };
   Status CheckRoute(const FrameHeader& header) const;
   Status CheckSection(FrameType type, const SectionView& section) const;
   Status CheckSections(const FrameView& frame) const;
@@ -136,6 +143,8 @@ class Shard {
   Status HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame,
                     std::vector<Send>* out);
   Status HandleAssign(const PeerId& peer, const FrameView& frame, std::vector<Send>* out);
+  Status HandleSquares(const PeerId& peer, const FrameHeader& header, std::vector<Send>* out);
+  Status HandleApply(const PeerId& peer, const FrameHeader& header, std::vector<Send>* out);
   Status Park(const PeerId& peer, FrameBytes&& bytes, FrameView&& frame);
 
   // Answers a pull and remembers it for its push.
@@ -154,10 +163,13 @@ class Shard {
   // Lets rows expire that are due at the present version. To be called before the first frame of
   // that version is looked at further; more calls do nothing.
   void ExpireOnce();
-  // Adds up what is here of the present step, and applies it when that is all.
-  void Advance();
+  // Adds up what is here of the present step, and applies it when that is all and awaits no scale.
+  void Advance(std::vector<Send>* out);
   void AddPush(StagedPush given);
-  void ApplyStep();
+  void CompleteStep(std::vector<Send>* out);
+  void ApplyStep(float gradient_scale);
+  Status TellSquares(const PeerId& peer, const FrameHeader& header, const StepSquares& squares,
+                     std::vector<Send>* out);
   // What was added up of a table's totals.
   void ApplyTotals(size_t table);
   // Slots have changed or will: forgets all that is kept by slot, so that the version before cannot
@@ -172,7 +184,10 @@ class Shard {
   std::vector<ParkedPull> parked_;  // all for version + 1
   std::deque<ParkedPull> due_;      // for the present version, to be answered
   uint64_t parked_bytes_ = 0;       // of both
-  PullMemory memory_;               // of the present version
+  std::vector<Asking> asking_;
+  std::optional<StepSquares> squares_;        // of the present step while it awaits its scale
+  std::optional<ExactSum> previous_squares_;  // of the step before, if it awaited one
+  PullMemory memory_;                         // of the present version
   // By table: the step that is being added up, and the step before, whose rows pulls of the version
   // before are answered with.
   std::vector<StepRows> step_rows_;

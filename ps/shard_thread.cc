@@ -49,9 +49,7 @@ class ShardThread::Loop {
       ++refused_early_;
       return;
     }
-    const bool asks = header->type == FrameType::kPull || header->type == FrameType::kPush ||
-                      header->type == FrameType::kAssign;
-    if (!asks) return;
+    if (!IsRequest(header->type)) return;
     socket_->Send(peer, EncodeError(*header, RouteVersion(0), Step(0),
                                     Busy("the shard has not been restored yet; ask again")));
   }

@@ -1,5 +1,6 @@
 #include "ps/step_rows.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "proto/check.h"
@@ -20,6 +21,24 @@ void AddFloats(const float* a, const float* __restrict b, size_t n, float* to) {
     std::copy_n(sum, kBlock, to + i);
   }
   for (; i < n; ++i) to[i] = a[i] + b[i];
+}
+
+// In this order, whatever the processor: squares of floats are exact doubles.
+double SumOfSquares(const float* g, size_t n) {
+  constexpr size_t kLanes = 8;
+  double partial[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (size_t k = 0; k < kLanes; ++k) {
+      const double x = g[i + k];
+      partial[k] += x * x;
+    }
+  }
+  for (; i < n; ++i) partial[i % kLanes] += static_cast<double>(g[i]) * g[i];
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t k = 0; k < half; ++k) partial[k] += partial[k + half];
+  }
+  return partial[0];
 }
 
 }  // namespace
@@ -169,11 +188,28 @@ void StepRows::ForgetObserved() {
   observed_.clear();
 }
 
-uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor) {
-  uint64_t refused = 0;
-  if (table.admission() != nullptr) refused = Admit(*table.admission());
+uint64_t StepRows::Close(Table& table) {
+  if (table.admission() == nullptr) return 0;
+  const uint64_t refused = Admit(*table.admission());
+  dropped_ = refused > 0;
+  return refused;
+}
+
+void StepRows::AddSquares(StepSquares* squares) const {
+  const auto add = [&](size_t position) {
+    const double of_row = SumOfSquares(gradients_[position], dim_);
+    squares->finite = squares->finite && std::isfinite(of_row);
+    if (squares->finite) squares->sum.Add(of_row);
+  };
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i] != kNoSlot) add(i);
+  }
+  for (const uint32_t position : awaited_positions_) add(position);
+}
+
+uint64_t StepRows::Apply(Table& table, uint32_t step, Factors factors) {
   MakeRows(table);
-  if (refused > 0) CloseGaps();
+  if (std::exchange(dropped_, false)) CloseGaps();
   const size_t rows = slots_.size();
   if (row_slots_ > 0) {
     previous_slots_.resize(rows * row_slots_);
@@ -187,14 +223,15 @@ uint64_t StepRows::Apply(Table& table, uint32_t step, float learning_rate_factor
                .gradient_rows = gradients_,
                .counts = counts_,
                .step = step,
-               .learning_rate_factor = learning_rate_factor,
+               .learning_rate_factor = factors.learning_rate,
+               .gradient_scale = factors.gradient,
                .kept_rows = std::span(previous_weights_).first(rows * row_bytes_),
                .kept_popularity = previous_popularity_});
   Observe(table);
   previous_rows_ = slots_.size();
   std::swap(positions_, previous_);
   ForgetGradients();
-  return refused;
+  return rows;
 }
 
 void StepRows::ForgetGradients() {
@@ -210,6 +247,7 @@ void StepRows::Clear() {
   ForgetGradients();
   ForgetObserved();
   ForgetAwaited();
+  dropped_ = false;
   previous_rows_ = 0;
 }
 

@@ -18,10 +18,17 @@
 #include <vector>
 
 #include "proto/bytes.h"
+#include "proto/exact_sum.h"
 #include "proto/frame.h"
 #include "ps/table.h"
 
 namespace emporium::ps {
+
+// The squares of a step's gradients, of some tables.
+struct StepSquares {
+  ExactSum sum;
+  bool finite = true;  // or the gradients add up to what is not
+};
 
 class StepRows {
  public:
@@ -37,10 +44,18 @@ class StepRows {
   // Keys that wait for their row.
   size_t awaited() const { return awaited_keys_.size(); }
 
-  // Updates the rows once each with what was added, which is forgotten, and remembers what they
-  // were before. Keys without a row that the table does not admit are dropped, and their number is
-  // returned.
-  uint64_t Apply(Table& table, uint32_t step, float learning_rate_factor);
+  // All has been added: drops the keys without a row that the table does not admit. How many.
+  uint64_t Close(Table& table);
+  // Adds those of the gradients that Apply would take.
+  void AddSquares(StepSquares* squares) const;
+  // What the optimizer's rate and the gradients are multiplied by.
+  struct Factors {
+    float learning_rate = 1;
+    float gradient = 1;
+  };
+  // After Close: updates the rows once each with what was added, which is forgotten, and remembers
+  // what they were before. The number of rows.
+  uint64_t Apply(Table& table, uint32_t step, Factors factors);
   // Forgets what was added and what was remembered.
   void Clear();
 
@@ -141,6 +156,7 @@ class StepRows {
   Positions<uint64_t> awaited_;         // of the keys without a row
   std::vector<uint64_t> awaited_keys_;  // as they came, with ...
   std::vector<uint32_t> awaited_positions_;
+  bool dropped_ = false;  // Close has left positions without a row
   // What was observed of rows, in the order of Add; rows of which nothing was are left out.
   std::vector<uint32_t> observed_position_;
   std::vector<uint32_t> observed_mask_;

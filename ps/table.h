@@ -121,6 +121,7 @@ class Table {
     std::span<const float> counts;
     uint32_t step = 0;               // the global step
     float learning_rate_factor = 1;  // multiplies the optimizer's own rate
+    float gradient_scale = 1;        // multiplies the gradients
     // What the rows were before, as ReadRaw gives it for `step` - 1; or empty. A row is fetched
     // from memory once for both.
     std::span<std::byte> kept_rows;    // [slots, weight_bytes]

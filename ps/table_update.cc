@@ -53,7 +53,8 @@ class Table::Updater {
                                .state = state_.data(),
                                .gradients = gradients_.data(),
                                .updates = layout_.updates ? updates_.data() : nullptr,
-                               .learning_rate_factor = batch_.learning_rate_factor});
+                               .learning_rate_factor = batch_.learning_rate_factor,
+                               .gradient_scale = batch_.gradient_scale});
       if (weights_in_place_ && (state_in_place_ || layout_.state == 0)) continue;
       for (size_t i = begin; i < end; ++i) End(i, i - begin);
     }

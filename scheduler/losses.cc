@@ -61,15 +61,17 @@ void LossTracker::Settle(uint64_t step) {
 }
 
 void LossTracker::Finish(uint64_t step, const Parts& parts) {
-  int64_t samples = 0;
+  // The mean over the micro-batches that have the term: a worker may have gone before it knew the
+  // norm of the step's gradients.
+  std::map<std::string, int64_t> samples;
   std::map<std::string, double> sums;
   for (const auto& [micro_batch, part] : parts) {
-    samples += part.samples;
     for (const auto& [name, value] : part.terms) {
+      samples[name] += part.samples;
       sums[name] += value * static_cast<double>(part.samples);
     }
   }
-  for (auto& [name, sum] : sums) sum /= static_cast<double>(samples);
+  for (auto& [name, sum] : sums) sum /= static_cast<double>(samples[name]);
   if (sums.empty()) return;
   const auto total = sums.find("loss");
   const double loss = total == sums.end() ? sums.begin()->second : total->second;

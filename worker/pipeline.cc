@@ -7,6 +7,7 @@
 #include "proto/check.h"
 #include "proto/limits.h"
 #include "runtime/priority.h"
+#include "worker/step_norm.h"
 
 namespace emporium::worker {
 namespace {
@@ -36,7 +37,7 @@ Pipeline::Pipeline(const PipelineParts& parts, const SpanAssignment& assignment,
     : parts_(parts),
       planner_(*parts.job, *parts.source, *parts.dense, parts.dims, parts.client->route(),
                assignment),
-      plan_(planner_.stage(), assignment, version) {
+      plan_(planner_.stage(), assignment, version, planner_.clips()) {
   EMPORIUM_CHECK(!parts.lanes.empty() && parts.readers > 0, "a pipeline has lanes and readers");
 }
 
@@ -51,6 +52,7 @@ Status Pipeline::Run() {
   // Pulls beyond a pause, or what an error left under way.
   parts_.client->CancelAll();
   MutexLock lock(mutex_);
+  while (!unnormed_.empty()) ReleaseLosses(unnormed_.begin()->first, std::nullopt);
   return failure_.value_or(Status::Ok());
 }
 
@@ -296,20 +298,87 @@ void Pipeline::PushAcknowledged(Number number, const Status& status) {
   MutexLock lock(mutex_);
   if (!status.ok()) return Fail(status);
   Item* const item = items_.at(number).get();
-  plan_.Acknowledged(item->work.id.step);
+  const Step step = item->work.id.step;
   RecordLoss(&item->work);
+  if (plan_.Acknowledged(step)) AskForSquares(step);
   Finish(number);
 }
 
 void Pipeline::RecordLoss(Work* work) {
-  losses_.push_back({work->id.step, work->id.micro_batch, work->planned.batch.samples,
-                     std::exchange(work->losses, {})});
+  std::vector<StepLoss>& losses = planner_.clips() ? unnormed_[work->id.step] : losses_;
+  losses.push_back({work->id.step, work->id.micro_batch, work->planned.batch.samples,
+                    std::exchange(work->losses, {})});
+}
+
+void Pipeline::ReleaseLosses(Step step, std::optional<double> norm) {
+  const auto waiting = unnormed_.find(step);
+  if (waiting == unnormed_.end()) return;
+  for (StepLoss& loss : waiting->second) {
+    if (norm.has_value()) loss.terms.push_back({"gradient_norm", *norm, loss.samples});
+    losses_.push_back(std::move(loss));
+  }
+  unnormed_.erase(waiting);
 }
 
 void Pipeline::Finish(Number number) {
   const auto item = items_.find(number);
   spare_.push_back(std::move(item->second));
   items_.erase(item);
+  WakeWhenDone();
+}
+
+// -- A step whose gradients are clipped by their norm
+// ------------------------------------------------
+
+PsCall Pipeline::StepCall(FrameType type, Step step, float gradient_scale) const {
+  PsCall call;
+  call.request_id = parts_.client->NewRequestId();
+  call.encode = [this, type, step, id = call.request_id, gradient_scale](size_t) {
+    return planner_.StepFrame(type, step, id, gradient_scale);
+  };
+  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
+    call.frames.push_back(call.encode(shard));
+  }
+  return call;
+}
+
+void Pipeline::AskForSquares(Step step) {
+  PsCall call = StepCall(FrameType::kSquares, step, 1);
+  call.answer = FrameType::kSquaresReply;
+  call.done = [this, step](const Status& status, const std::vector<Message>& replies) {
+    SquaresAnswered(step, status, replies);
+  };
+  parts_.client->Call(std::move(call));
+}
+
+void Pipeline::SquaresAnswered(Step step, const Status& status,
+                               const std::vector<Message>& replies) {
+  MutexLock lock(mutex_);
+  if (plan_.Done()) return;  // what a pause has not waited for
+  if (!status.ok()) return Fail(status);
+  const Result<std::vector<ShardSquares>> shards = SquaresOf(replies);
+  if (!shards.ok()) return Fail(shards.status());
+  const std::optional<double> norm = NormOf(step, *shards);
+  ReleaseLosses(step, norm);
+  if (!norm.has_value()) return StepApplied(step);
+  const float factor = ClipFactor(*norm, planner_.train().clip_global_norm());
+  PsCall call = StepCall(FrameType::kApply, step, factor);
+  call.answer = FrameType::kAck;
+  call.done = [this, step](const Status& applied, const std::vector<Message>&) {
+    MutexLock again(mutex_);
+    if (plan_.Done()) return;
+    if (!applied.ok()) return Fail(applied);
+    StepApplied(step);
+  };
+  parts_.client->Call(std::move(call));
+}
+
+void Pipeline::StepApplied(Step step) {
+  plan_.Applied(step);
+  WakeWhenDone();
+}
+
+void Pipeline::WakeWhenDone() {
   if (!plan_.Done()) return;
   read_room_.NotifyAll();
   lane_ready_.NotifyAll();

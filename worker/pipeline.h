@@ -80,7 +80,8 @@ class Pipeline {
   void Abort(const Status& why) EMPORIUM_EXCLUDES(mutex_);
 
   std::optional<Step> highest_begun() const EMPORIUM_EXCLUDES(mutex_);
-  // Losses of the micro-batches acknowledged since the last call.
+  // Losses of the micro-batches acknowledged since the last call. Where gradients are clipped by
+  // their norm, of the steps whose norm is known: then it is the term "gradient_norm".
   std::vector<StepLoss> TakeLosses() EMPORIUM_EXCLUDES(mutex_);
   TimeByPart time() const EMPORIUM_EXCLUDES(mutex_);
 
@@ -101,6 +102,8 @@ class Pipeline {
   Status Compute(Lane* lane, Item* item, TimeByPart* time);
   void Push(Number number, Item* item, TimeByPart* time) EMPORIUM_EXCLUDES(mutex_);
   void RecordLoss(Work* work) EMPORIUM_REQUIRES(mutex_);
+  // Hands on the losses of a step that wait for its norm; without it when it is not known.
+  void ReleaseLosses(Step step, std::optional<double> norm) EMPORIUM_REQUIRES(mutex_);
 
   // The lowest micro-batch that a lane may take now.
   Item* NextReady(Number* number) EMPORIUM_REQUIRES(mutex_);
@@ -112,7 +115,14 @@ class Pipeline {
   void PullAnswered(Number number, const Status& status, std::vector<runtime::Message> replies)
       EMPORIUM_EXCLUDES(mutex_);
   void PushAcknowledged(Number number, const Status& status) EMPORIUM_EXCLUDES(mutex_);
+  // Where gradients are clipped by their norm: asks all shards, then tells them what to apply.
+  PsCall StepCall(FrameType type, Step step, float gradient_scale) const;
+  void AskForSquares(Step step) EMPORIUM_REQUIRES(mutex_);
+  void SquaresAnswered(Step step, const Status& status,
+                       const std::vector<runtime::Message>& replies) EMPORIUM_EXCLUDES(mutex_);
+  void StepApplied(Step step) EMPORIUM_REQUIRES(mutex_);
   void Finish(Number number) EMPORIUM_REQUIRES(mutex_);
+  void WakeWhenDone() EMPORIUM_REQUIRES(mutex_);
   void Fail(const Status& status) EMPORIUM_REQUIRES(mutex_);
   bool Over() const EMPORIUM_REQUIRES(mutex_) { return failure_.has_value() || plan_.Done(); }
 
@@ -128,6 +138,7 @@ class Pipeline {
   Number next_number_ EMPORIUM_GUARDED_BY(mutex_) = 0;
   std::optional<Status> failure_ EMPORIUM_GUARDED_BY(mutex_);
   std::vector<StepLoss> losses_ EMPORIUM_GUARDED_BY(mutex_);
+  std::map<Step, std::vector<StepLoss>> unnormed_ EMPORIUM_GUARDED_BY(mutex_);
   TimeByPart time_ EMPORIUM_GUARDED_BY(mutex_);
 };
 

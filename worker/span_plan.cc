@@ -5,9 +5,11 @@
 
 namespace emporium::worker {
 
-SpanPlan::SpanPlan(const StagePlan& stage, const SpanAssignment& assignment, Step version)
+SpanPlan::SpanPlan(const StagePlan& stage, const SpanAssignment& assignment, Step version,
+                   bool applies)
     : stage_(stage),
       assignment_(assignment),
+      applies_(applies),
       limit_(assignment.until),
       known_version_(version),
       next_step_(std::clamp(version, assignment.from, assignment.until)),
@@ -27,7 +29,9 @@ std::optional<MicroBatchId> SpanPlan::Next() {
     id.micro_batch = MicroBatch(static_cast<uint32_t>(next_micro_batch_));
     next_micro_batch_ += assignment_.workers;
   }
-  ++open_[next_step_];
+  Open& open = open_[next_step_];
+  ++open.micro_batches;
+  open.applies = open.applies || (applies_ && !id.only_await);
   if (next_micro_batch_ >= id.of) {
     next_step_ = next_step_.next();
     next_micro_batch_ = assignment_.rank;
@@ -40,20 +44,36 @@ void SpanPlan::Begin(Step step) {
   highest_begun_ = highest_begun_ ? std::max(*highest_begun_, step) : step;
 }
 
-void SpanPlan::Acknowledged(Step step) {
+bool SpanPlan::Acknowledged(Step step) {
   const auto open = open_.find(step);
-  EMPORIUM_CHECK(open != open_.end(), "only what was given out is acknowledged");
-  if (--open->second == 0) open_.erase(open);
+  EMPORIUM_CHECK(open != open_.end() && open->second.micro_batches > 0,
+                 "only what was given out is acknowledged");
+  if (--open->second.micro_batches > 0) return false;
+  if (open->second.applies) return step < next_step_;
+  open_.erase(open);
+  return false;
+}
+
+void SpanPlan::Applied(Step step) {
+  const auto open = open_.find(step);
+  EMPORIUM_CHECK(open != open_.end() && open->second.micro_batches == 0,
+                 "a step is applied when all of it has been acknowledged");
+  open_.erase(open);
 }
 
 void SpanPlan::Pause() {
+  paused_ = true;
   // Without a step begun the limit is where the span starts for us.
   const Step first = open_.empty() ? next_step_ : open_.begin()->first;
   limit_ = std::min(limit_, highest_begun_ ? highest_begun_->next() : first);
 }
 
 bool SpanPlan::Done() const {
-  return next_step_ >= limit_ && (open_.empty() || open_.begin()->first >= limit_);
+  if (next_step_ < limit_) return false;
+  return std::none_of(open_.begin(), open_.end(), [this](const auto& entry) {
+    const auto& [step, open] = entry;
+    return step < limit_ && (open.micro_batches > 0 || !paused_);
+  });
 }
 
 uint64_t SamplesOfStep(const StagePlan& stage, Step step) {

@@ -9,6 +9,9 @@
 //  4. A shard parks pulls of the version after its own and refuses later ones. So a pull of step t
 //     is sent only when all shards are known to stand at t - 1; for a step in which this worker has
 //     no micro-batch (an epoch's last may be short) a pull without keys is given out to find out.
+//  5. Where gradients are clipped by their norm, a step that this worker has pushed gradients of is
+//     its to have applied too: also the last of a span. Only a pause does not wait for that: the
+//     span that ends it begins with that step.
 #pragma once
 
 #include <algorithm>
@@ -44,7 +47,9 @@ struct MicroBatchId {
 class SpanPlan {
  public:
   // `version` is the smallest version that any shard stands at: steps before it are done.
-  SpanPlan(const StagePlan& stage, const SpanAssignment& assignment, Step version);
+  // `applies`: shards apply a step when they are told to.
+  SpanPlan(const StagePlan& stage, const SpanAssignment& assignment, Step version,
+           bool applies = false);
 
   // The next micro-batch to read, or nothing (yet, or for ever: see Done).
   std::optional<MicroBatchId> Next();
@@ -56,8 +61,11 @@ class SpanPlan {
   bool MayBegin(Step step) const { return step < limit_; }
   // A lane has taken a micro-batch of this step (for which MayBegin held).
   void Begin(Step step);
-  // Every shard has acknowledged the gradients of a micro-batch (or it was only_await).
-  void Acknowledged(Step step);
+  // Every shard has acknowledged the gradients of a micro-batch (or it was only_await). Whether
+  // these were the step's last, and it is now this worker's to have applied.
+  bool Acknowledged(Step step);
+  // Every shard has applied that step.
+  void Applied(Step step);
   // No further step is to be begun.
   void Pause();
 
@@ -66,13 +74,20 @@ class SpanPlan {
   std::optional<Step> highest_begun() const { return highest_begun_; }
 
  private:
+  struct Open {
+    uint32_t micro_batches = 0;  // given out and not acknowledged
+    bool applies = false;        // then it is to be applied
+  };
+
   const StagePlan stage_;
   const SpanAssignment assignment_;
+  const bool applies_;
   Step limit_;          // steps from here on are not begun
   Step known_version_;  // every shard stands here or later
   Step next_step_;      // next micro-batch to give out
   uint64_t next_micro_batch_ = 0;
-  std::map<Step, uint32_t> open_;  // given out and not acknowledged, by step
+  std::map<Step, Open> open_;
+  bool paused_ = false;
   std::optional<Step> highest_begun_;
 };
 

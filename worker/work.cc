@@ -59,11 +59,7 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
   work->random_seed = RandomSeed(job_.seed(), assignment_.stage, id.step, id.micro_batch);
   work->scale = static_cast<float>(static_cast<double>(work->planned.batch.samples) /
                                    static_cast<double>(SamplesOfStep(stage_, id.step)));
-  FrameHeader header;
-  header.route_version = route_->version;
-  header.generation = assignment_.generation;
-  header.stage = assignment_.stage;
-  header.step = id.step;
+  const FrameHeader header = HeaderOf(id.step);
   work->pull = header;
   work->pull.type = FrameType::kPull;
   work->pull.request_id = pull_id;
@@ -77,9 +73,28 @@ void WorkPlanner::Plan(Work* work, uint64_t pull_id, uint64_t push_id) const {
   work->push.micro_batch = id.micro_batch;
   work->push.micro_batches = id.of;
   work->push.event_time = work->planned.event_time;
+  work->push.awaits_scale = clips();
   work->push.learning_rate_factor = static_cast<float>(
       assignment_.rate_factor *
       LearningRateFactor(train_.learning_rate(), id.step, assignment_.stage_steps));
+}
+
+FrameHeader WorkPlanner::HeaderOf(Step step) const {
+  FrameHeader header;
+  header.route_version = route_->version;
+  header.generation = assignment_.generation;
+  header.stage = assignment_.stage;
+  header.step = step;
+  return header;
+}
+
+Bytes WorkPlanner::StepFrame(FrameType type, Step step, uint64_t request_id,
+                             float gradient_scale) const {
+  FrameHeader header = HeaderOf(step);
+  header.type = type;
+  header.request_id = request_id;
+  header.gradient_scale = gradient_scale;
+  return FrameBuilder(header, {}).Finish();
 }
 
 Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies) const {

@@ -52,6 +52,8 @@ class WorkPlanner {
 
   const StagePlan& stage() const { return stage_; }
   const spec::Train& train() const { return train_; }
+  // Gradients are clipped by the norm of all of them.
+  bool clips() const { return train_.clip_global_norm() > 0; }
   size_t shards() const { return route_->shards(); }
 
   // Reads the batch of `work->id` (none when it only awaits a step).
@@ -64,8 +66,12 @@ class WorkPlanner {
 
   Bytes PullFrame(const Work& work, size_t shard) const;
   Bytes PushFrame(const Work& work, size_t shard, KeyForm form) const;
+  // What is said of a whole step: Squares or Apply.
+  Bytes StepFrame(FrameType type, Step step, uint64_t request_id, float gradient_scale) const;
 
  private:
+  FrameHeader HeaderOf(Step step) const;
+
   // A table whose totals travel in every push.
   struct Counting {
     TableId table;

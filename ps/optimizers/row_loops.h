@@ -4,8 +4,8 @@
 // A rule is a struct of numbers with
 //   template <SimdLevel kLevel>
 //   void Row(float* w, float* state, const float* g, float scale, size_t n, uint32_t updates) const
-// in which g is multiplied by `scale` (what clipping leaves of it), every loop goes element by
-// element, and every sum over elements is SumOfSquares.
+// in which g is multiplied by `scale` (the batch's, and what clipping leaves of it), every loop
+// goes element by element, and every sum over elements is SumOfSquares.
 #pragma once
 
 #include <immintrin.h>
@@ -75,13 +75,14 @@ struct SumOfSquares<SimdLevel::kAvx2> {
   }
 };
 
-// What a row's gradient is multiplied by so that its norm is at most `clip_norm` (0: not clipped).
-// A gradient whose squares are beyond fp32 leaves nothing; one with a NaN stays.
+// What a row's gradient is multiplied by: `scale`, or less, so that its norm is then at most
+// `clip_norm` (0: not clipped). A gradient whose squares are beyond fp32 leaves nothing; one with a
+// NaN stays.
 template <SimdLevel kLevel>
-EMPORIUM_INLINE float ClipScale(const float* g, size_t n, float clip_norm) {
-  if (clip_norm == 0) return 1;
+EMPORIUM_INLINE float ClipScale(const float* g, size_t n, float clip_norm, float scale) {
+  if (clip_norm == 0) return scale;
   const float norm = std::sqrt(SumOfSquares<kLevel>::Of(g, 1, g, 0, n));
-  return norm > clip_norm ? clip_norm / norm : 1;
+  return scale * norm > clip_norm ? clip_norm / norm : scale;
 }
 
 template <SimdLevel kLevel, class Rule>
@@ -90,7 +91,7 @@ EMPORIUM_INLINE void RunRows(const Rule& rule, float clip_norm, const RowBatch& 
   for (size_t r = 0; r < batch.rows; ++r) {
     const float* g = batch.gradients[r];
     rule.template Row<kLevel>(batch.weights[r], batch.state == nullptr ? nullptr : batch.state[r],
-                              g, ClipScale<kLevel>(g, n, clip_norm), n,
+                              g, ClipScale<kLevel>(g, n, clip_norm, batch.gradient_scale), n,
                               batch.updates == nullptr ? 0 : batch.updates[r]);
   }
 }

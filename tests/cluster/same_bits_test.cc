@@ -33,6 +33,34 @@ TEST(SameBits, InEveryShape) {
   }
 }
 
+// Gradients are clipped by a norm over all shards, and a worker is killed on the way.
+TEST(SameBits, WhenGradientsAreClippedByTheirNorm) {
+  const SmallJob job(12, 0, "clip_global_norm: 0.05");
+  const Output run = RunEmporium(job.Arguments("run", "run", Shape(1, 1, 1, 1)));
+  ASSERT_EQ(run.code, 0) << run.text;
+  const std::string digest = job.Digest("run");
+  ASSERT_EQ(digest.size(), 64u) << run.text;
+  EXPECT_NE(ReadText(job.work_dir("run") + "/status.json").find("gradient_norm"),
+            std::string::npos);
+  const SmallJob plain(12);
+  ASSERT_EQ(RunEmporium(plain.Arguments("run", "run", Shape(1, 1, 1, 1))).code, 0);
+  EXPECT_NE(plain.Digest("run"), digest);
+
+  const Output launch = RunEmporium(job.Arguments("launch", "launch", Shape(3, 2, 2, 1)));
+  ASSERT_EQ(launch.code, 0) << launch.text;
+  EXPECT_EQ(job.Digest("launch"), digest);
+
+  Program killed(job.Arguments("launch", "killed", Shape(2, 1, 2, 2)));
+  ASSERT_TRUE(killed.WaitForText("pretrain ["));
+  const std::vector<pid_t> workers = ChildrenWithVerb(killed.pid(), "worker");
+  ASSERT_EQ(workers.size(), 2u);
+  kill(workers[1], SIGKILL);
+  const Output output = killed.Finish();
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_NE(output.text.find("was killed by signal 9"), std::string::npos) << output.text;
+  EXPECT_EQ(job.Digest("killed"), digest);
+}
+
 // A job that is long enough to be caught in the middle, and what it comes to undisturbed.
 class Disturbed : public testing::Test {
  protected:

@@ -65,7 +65,7 @@ stage {
   name: "pretrain"
   train {
     sampled_softmax { negatives { in_batch {} } negatives { uniform { count: 16 } } }
-    epochs: EPOCHS micro_batch_size: 32 micro_batches_per_step: 4
+    epochs: EPOCHS micro_batch_size: 32 micro_batches_per_step: 4 MORE
     learning_rate { warm_up_steps: 5 schedule: COSINE }
     validate_every_epochs: 1
   }
@@ -88,7 +88,7 @@ void Replace(std::string* text, const std::string& from, const std::string& to) 
 
 }  // namespace
 
-SmallJob::SmallJob(int epochs, int checkpoint_every_steps) {
+SmallJob::SmallJob(int epochs, int checkpoint_every_steps, const std::string& more) {
   worker::SyntheticShopOptions options;
   options.users = 80;
   options.items = 60;
@@ -100,6 +100,7 @@ SmallJob::SmallJob(int epochs, int checkpoint_every_steps) {
   std::string job = kJob;
   Replace(&job, "EPOCHS", std::to_string(epochs));
   Replace(&job, "EVERY", std::to_string(checkpoint_every_steps));
+  Replace(&job, "MORE", more);
   WriteText(job_path(), job);
 }
 

@@ -10,8 +10,9 @@ namespace emporium::cluster {
 
 class SmallJob {
  public:
-  // Writes data and job file into a directory of its own. `epochs` of pretrain: its length.
-  explicit SmallJob(int epochs = 2, int checkpoint_every_steps = 0);
+  // Writes data and job file into a directory of its own. `epochs` of pretrain: its length; `more`:
+  // what else it says.
+  explicit SmallJob(int epochs = 2, int checkpoint_every_steps = 0, const std::string& more = "");
 
   const TempDir& dir() const { return dir_; }
   std::string job_path() const { return dir_ / "small.textproto"; }

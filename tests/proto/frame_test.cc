@@ -338,6 +338,48 @@ TEST(Frame, AnswersCarryTheRequestAndTheShardsPosition) {
   EXPECT_EQ(error_view->error_message(), "come again");
 }
 
+TEST(Frame, AStepsSquaresAndScaleTravel) {
+  FrameHeader header = PushHeader();
+  header.awaits_scale = true;
+  const Bytes push = FrameBuilder(header, {}).Finish();
+  EXPECT_EQ(push[kFlagsAt], std::byte{2});
+  EXPECT_TRUE(FrameView::Parse(push)->header().awaits_scale);
+
+  ExactSum sum;
+  sum.Add(3);
+  sum.Add(0x1p-200);
+  const Bytes squares = EncodeSquares(header, RouteVersion(9), Step(11), sum);
+  const Result<FrameView> view = FrameView::Parse(squares);
+  ASSERT_TRUE(view.ok()) << view.status().ToString();
+  EXPECT_EQ(view->header().type, FrameType::kSquaresReply);
+  EXPECT_FALSE(view->header().awaits_scale);
+  EXPECT_EQ(view->header().step, Step(11));
+  EXPECT_EQ(view->squares().digits(), sum.digits());
+  Bytes lie = squares;
+  lie[kFrameHeaderBytes + 4] = std::byte{1};
+  EXPECT_THAT(FrameView::Parse(lie).status().message(), HasSubstr("digit"));
+
+  header.type = FrameType::kApply;
+  header.awaits_scale = false;
+  header.event_time = 0;
+  for (const float scale : {0.0f, 0.3f, 1.0f}) {
+    header.gradient_scale = scale;
+    EXPECT_EQ(FrameView::Parse(FrameBuilder(header, {}).Finish())->header().gradient_scale, scale);
+  }
+  for (const float scale : {-0.1f, 1.1f, std::numeric_limits<float>::quiet_NaN()}) {
+    header.gradient_scale = scale;
+    EXPECT_THAT(FrameView::Parse(FrameBuilder(header, {}).Finish()).status().message(),
+                HasSubstr("scale"));
+  }
+  header.gradient_scale = 1;
+  const FrameBuilder::Section section[] = {{.table = TableId(0)}};
+  EXPECT_THAT(FrameView::Parse(FrameBuilder(header, section).Finish()).status().message(),
+              HasSubstr("sections"));
+  for (const FrameType type : {FrameType::kSquares, FrameType::kApply})
+    EXPECT_TRUE(IsRequest(type));
+  EXPECT_FALSE(IsRequest(FrameType::kSquaresReply));
+}
+
 TEST(Frame, HeaderAloneIsReadWhenTheBodyIsRefused) {
   Bytes bytes = PushFrame();
   bytes.resize(bytes.size() - 8);

@@ -89,6 +89,12 @@ TEST(Barrier, KnowsDuplicatesAndDisagreement) {
   EXPECT_THAT(barrier.Stage(Push(0, 0, 2)).status().message(), HasSubstr("micro-batches"));
   EXPECT_THAT(barrier.Stage(Push(0, 0, 3, 1, 0.5f)).status().message(),
               HasSubstr("learning-rate factor"));
+  StagedPush scaled = Push(0, 0, 3);
+  FrameHeader header = scaled.frame.header();
+  header.awaits_scale = true;
+  scaled.bytes = FrameBytes(FrameBuilder(header, {}).Finish());
+  scaled.frame = FrameView::Parse(scaled.bytes.bytes()).value();
+  EXPECT_THAT(barrier.Stage(std::move(scaled)).status().message(), HasSubstr("clipped"));
   EXPECT_EQ(barrier.staged_bytes(), bytes);
 }
 

@@ -388,6 +388,33 @@ TEST(OptimizerTest, AClippedGradientIsTheGradientScaledToTheNorm) {
   }
 }
 
+TEST(OptimizerTest, AGradientScaleIsTheGradientScaled) {
+  for (const std::string settings : kSettings) {
+    const auto optimizer = Make(settings);
+    const auto clipped = Make(settings + " clip_norm: 1.5");
+    for (uint32_t dim : {1u, 5u, 16u, 33u}) {
+      for (const float scale : {0.0f, 0.37f, 1.0f}) {
+        Batch whole(*optimizer, 5, dim, dim), scaled(*optimizer, 5, dim, dim);
+        Batch both(*optimizer, 5, dim, dim), twice(*optimizer, 5, dim, dim);
+        for (Batch* batch : {&scaled, &twice}) {
+          for (float& g : batch->gradients) g *= scale;
+        }
+        RowBatch view = whole.view(dim);
+        view.gradient_scale = scale;
+        optimizer->ApplyRows(view);
+        optimizer->ApplyRows(scaled.view(dim));
+        EXPECT_TRUE(SameBits(whole.room, scaled.room)) << settings << " " << dim << " " << scale;
+        // Clipping by the row's norm comes after it.
+        view = both.view(dim);
+        view.gradient_scale = scale;
+        clipped->ApplyRows(view);
+        clipped->ApplyRows(twice.view(dim));
+        ExpectNear(both.room, twice.room, 1e-5, 1e-6, settings);
+      }
+    }
+  }
+}
+
 TEST(OptimizerTest, AGradientBeyondTheRangeOfItsNormIsDropped) {
   const auto optimizer = Make("sgd { learning_rate: 1 } clip_norm: 1");
   std::vector<float> weights = {1, 2}, none;

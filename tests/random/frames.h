@@ -47,6 +47,8 @@ inline FrameHeader RandomHeader(Damage* damage, FrameType type) {
   header.micro_batch = MicroBatch(static_cast<uint32_t>(damage->Below(header.micro_batches)));
   header.any_version = type == FrameType::kPull && damage->OneIn(3);
   if (type == FrameType::kPush) header.event_time = static_cast<uint32_t>(damage->Number());
+  header.awaits_scale = type == FrameType::kPush && damage->OneIn(3);
+  header.gradient_scale = static_cast<float>(damage->Below(101)) / 100;
   return header;
 }
 
@@ -83,9 +85,15 @@ inline Bytes RandomFrame(Damage* damage, FrameType type) {
   if (type == FrameType::kError) {
     return EncodeError(header, header.route_version, header.step, Stale("long ago"));
   }
+  if (type == FrameType::kSquaresReply) {
+    ExactSum squares;
+    squares.Add(static_cast<double>(damage->Below(1000)));
+    return EncodeSquares(header, header.route_version, header.step, squares);
+  }
   std::vector<FrameBuilder::Section> sections;
+  const bool has_sections = type != FrameType::kSquares && type != FrameType::kApply;
   for (uint16_t table = 0; table < 4; ++table) {
-    if (damage->OneIn(2)) sections.push_back(RandomSection(damage, type, table));
+    if (has_sections && damage->OneIn(2)) sections.push_back(RandomSection(damage, type, table));
   }
   FrameBuilder builder(header, sections);
   for (size_t i = 0; i < sections.size(); ++i) {

@@ -51,7 +51,10 @@ std::vector<TableSettings> Tables(uint64_t round) {
 class HostilePeer {
  public:
   explicit HostilePeer(uint64_t round)
-      : damage_(round), hears_all_(1, Tables(round)), hears_accepted_(1, Tables(round)) {}
+      : clips_(round % 4 == 3),
+        damage_(round),
+        hears_all_(1, Tables(round)),
+        hears_accepted_(1, Tables(round)) {}
 
   void Run() {
     for (int i = 0; i < 500 && !::testing::Test::HasFatalFailure(); ++i) {
@@ -64,12 +67,14 @@ class HostilePeer {
   uint64_t accepted() const { return accepted_; }
   uint64_t refused() const { return refused_; }
   uint64_t steps() { return hears_all_.shard(0).counters().steps_applied; }
+  uint64_t scaled_steps() { return clips_ ? steps() : 0; }
 
  private:
   // Changes with every frame that is accepted, and with no other.
   auto Taken() {
     const ShardCounters c = hears_all_.shard(0).counters();
-    return std::tuple(c.pulls, c.parked_pulls, c.pushes, c.duplicate_pushes, c.assigns);
+    return std::tuple(c.pulls, c.parked_pulls, c.pushes, c.duplicate_pushes, c.assigns,
+                      c.squares_asked, c.applies);
   }
 
   // The first shard's word decides whether the second hears the frame too.
@@ -98,6 +103,13 @@ class HostilePeer {
     const auto m = static_cast<uint32_t>(damage_.Below(kMicroBatches));
     FrameHeader header = PushHeader(Stage(), Version(), m, kMicroBatches);
     header.event_time = 1'700'000'000 + static_cast<uint32_t>(Version());
+    header.awaits_scale = clips_;
+    if (clips_ && damage_.OneIn(3)) {
+      header =
+          Header(damage_.OneIn(2) ? FrameType::kSquares : FrameType::kApply, Stage(), Version());
+      header.gradient_scale = 0.5f;
+      return Encode(header, {});
+    }
     return Encode(header, RandomPayload(false));
   }
 
@@ -107,7 +119,12 @@ class HostilePeer {
     const auto m = static_cast<uint32_t>(damage_.Below(kMicroBatches));
     FrameHeader header = damage_.OneIn(2) ? PushHeader(stage, step, m, kMicroBatches)
                                           : PullHeader(stage, step, m, kMicroBatches);
+    header.awaits_scale = header.type == FrameType::kPush && (damage_.OneIn(20) ? !clips_ : clips_);
     if (damage_.OneIn(8)) header = Header(FrameType::kAssign, stage, step);
+    if (damage_.OneIn(10)) {
+      header = Header(damage_.OneIn(2) ? FrameType::kSquares : FrameType::kApply, stage, step);
+      return Encode(header, {});
+    }
     if (damage_.OneIn(20)) header.route_version = RouteVersion(damage_.Below(9));
     if (header.type == FrameType::kPull) header.any_version = damage_.OneIn(3);
     if (header.type == FrameType::kPush && damage_.OneIn(8)) {
@@ -169,6 +186,7 @@ class HostilePeer {
     return rows;
   }
 
+  const bool clips_;  // the honest worker's gradients, by the norm of all
   Damage damage_;
   Cluster hears_all_;
   Cluster hears_accepted_;
@@ -177,18 +195,20 @@ class HostilePeer {
 };
 
 TEST(HostilePeerTest, RefusedFramesChangeNothingAndTheRestIsServed) {
-  uint64_t accepted = 0, refused = 0, steps = 0;
+  uint64_t accepted = 0, refused = 0, steps = 0, scaled_steps = 0;
   for (uint64_t round = 0; round < 64; ++round) {
     HostilePeer peer(round);
     peer.Run();
     accepted += peer.accepted();
     refused += peer.refused();
     steps += peer.steps();
+    scaled_steps += peer.scaled_steps();
     if (::testing::Test::HasFatalFailure()) FAIL() << "in round " << round;
   }
   EXPECT_GT(accepted, 5'000u);
   EXPECT_GT(refused, 5'000u);
   EXPECT_GT(steps, 250u);
+  EXPECT_GT(scaled_steps, 30u);
 }
 
 }  // namespace

@@ -266,6 +266,17 @@ TEST(LossTracker, WeighsBySamplesInAnyOrderOnce) {
   EXPECT_DOUBLE_EQ(first[0].terms.at("loss"), (10 * 0.3 + 9 * 0.4 + 8 * 0.5) / 27);
 }
 
+TEST(LossTracker, ATermThatAMicroBatchLacksIsTheMeanOfTheOthers) {
+  LossTracker tracker(PlanOf(180), {});
+  for (int32_t m = 0; m < 3; ++m) {
+    control::MicroBatchLoss loss = LossOf(0, m, 10, 1);
+    if (m != 1) loss.terms["gradient_norm"] = 5;
+    tracker.Add(loss, 0, 6);
+  }
+  EXPECT_EQ(tracker.newest().at("gradient_norm"), 5);
+  EXPECT_EQ(tracker.newest().at("loss"), 1);
+}
+
 TEST(LossTracker, RefusesWhatCannotBeAndDoesNotWaitForTheLost) {
   LossTracker tracker(PlanOf(100'000), {});
   EXPECT_EQ(tracker.Add(LossOf(5, 0, 10, 1), 6, 9), 0u);

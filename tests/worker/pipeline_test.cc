@@ -109,6 +109,41 @@ TEST(SpanPlan, InvariantsHoldUnderRandomEvents) {
   }
 }
 
+TEST(SpanPlan, AStepIsAppliedWhenAllOfItIsAcknowledged) {
+  const TinySource source(50);
+  SpanPlan plan(source.plan(StageId(0)), Assignment(0, 2, 3, 5), Step(3), true);
+  // Micro-batches 0 and 2 of step 3, then 0 of step 4, which is short.
+  EXPECT_EQ(plan.Next()->step, Step(3));
+  plan.Begin(Step(3));
+  EXPECT_FALSE(plan.Acknowledged(Step(3)));  // not all are given out
+  EXPECT_EQ(plan.Next()->step, Step(3));
+  EXPECT_EQ(plan.Next()->step, Step(4));
+  EXPECT_FALSE(plan.Next().has_value());
+  EXPECT_TRUE(plan.Acknowledged(Step(3)));
+  EXPECT_TRUE(plan.Acknowledged(Step(4)));
+  EXPECT_FALSE(plan.Done());
+  plan.Applied(Step(4));
+  EXPECT_FALSE(plan.Done());
+  plan.Applied(Step(3));
+  EXPECT_TRUE(plan.Done());
+  // Who has nothing of a step has nothing to apply.
+  SpanPlan second(source.plan(StageId(0)), Assignment(1, 2, 4, 5), Step(4), true);
+  EXPECT_TRUE(second.Next()->only_await);
+  EXPECT_FALSE(second.Acknowledged(Step(4)));
+  EXPECT_TRUE(second.Done());
+}
+
+TEST(SpanPlan, APauseDoesNotWaitForAStepToBeApplied) {
+  const TinySource source(50);
+  SpanPlan plan(source.plan(StageId(0)), Assignment(0, 3, 0, 5), Step(0), true);
+  plan.Next();
+  plan.Begin(Step(0));
+  plan.Pause();
+  EXPECT_FALSE(plan.Done());
+  EXPECT_TRUE(plan.Acknowledged(Step(0)));
+  EXPECT_TRUE(plan.Done());
+}
+
 TEST(SpanPlan, PullsGoOneStepAhead) {
   const TinySource source(50);
   SpanPlan plan(source.plan(StageId(0)), Assignment(0, 1, 0, 10), Step(3));

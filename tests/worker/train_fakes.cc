@@ -1,6 +1,7 @@
 #include "tests/worker/train_fakes.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "worker/learning_rate.h"
@@ -236,6 +237,14 @@ void StubShard::Handle(const std::string& peer, const Bytes& bytes) {
     }
   }
   if (header.type == FrameType::kPull) return HandlePull(peer, frame, bytes);
+  if (header.type == FrameType::kSquares) {
+    asking_.push_back({peer, bytes});
+    return TellSquares();
+  }
+  if (header.type == FrameType::kApply && header.step == state_.version) {
+    EMPORIUM_CHECK(StepComplete() && AwaitsScale(), "only what is complete is applied");
+    Apply(header.gradient_scale);
+  }
   if (header.type == FrameType::kPush) {
     const Status status = HandlePush(frame, bytes);
     if (!status.ok()) {
@@ -251,7 +260,46 @@ void StubShard::Handle(const std::string& peer, const Bytes& bytes) {
     }
   }
   socket_->Send(peer, EncodeAck(header, header.route_version, state_.version));
-  while (StepComplete()) Apply();
+  Advance();
+}
+
+void StubShard::Advance() {
+  while (StepComplete() && !AwaitsScale()) Apply(1);
+  TellSquares();
+}
+
+bool StubShard::AwaitsScale() const {
+  return FrameView::Parse(staged_.begin()->second)->header().awaits_scale;
+}
+
+// Squares of each row in double precision, added up without rounding, as a shard's are.
+ExactSum SquaresOf(const std::vector<TableValues>& sums) {
+  ExactSum squares;
+  for (const TableValues& table : sums) {
+    for (const auto& [key, sum] : table) {
+      double of_row = 0;
+      for (const float g : sum) of_row += double{g} * g;
+      squares.Add(of_row);
+    }
+  }
+  return squares;
+}
+
+void StubShard::TellSquares() {
+  for (const Parked& parked : std::exchange(asking_, {})) {
+    const FrameHeader header = FrameView::ParseHeader(parked.bytes).value();
+    EMPORIUM_CHECK(header.step <= state_.version, "nobody computes ahead");
+    const bool present = header.step == state_.version;
+    if (present && !StepComplete()) {
+      asking_.push_back(parked);
+      continue;
+    }
+    ExactSum squares;
+    if (present) squares = SquaresOf(Sums());
+    if (header.step.next() == state_.version) squares = squares_;
+    socket_->Send(parked.peer,
+                  EncodeSquares(header, header.route_version, state_.version, squares));
+  }
 }
 
 bool StubShard::StepComplete() const {
@@ -343,9 +391,25 @@ void StubShard::Answer(const std::string& peer, const FrameView& frame) {
   socket_->Send(peer, std::move(builder).Finish());
 }
 
-void StubShard::Apply() {
-  // Sums by key in the order of micro-batches, then one update.
-  std::vector<std::map<uint64_t, std::vector<float>>> sums(dims_.size());
+std::vector<TableValues> StubShard::Sums() {
+  std::vector<TableValues> sums(dims_.size());
+  for (const auto& [m, staged] : staged_) {
+    const auto frame = FrameView::Parse(staged);
+    for (const SectionView& s : frame->sections()) {
+      const std::vector<uint64_t> keys = KeysOf(m, s);
+      for (size_t k = 0; k < keys.size(); ++k) {
+        auto& sum = sums[s.table.value()].try_emplace(keys[k], s.dim).first->second;
+        for (size_t d = 0; d < s.dim; ++d) sum[d] += s.values[k * s.dim + d];
+      }
+    }
+  }
+  return sums;
+}
+
+void StubShard::Apply(float scale) {
+  std::vector<TableValues> sums = Sums();
+  squares_ = SquaresOf(sums);
+  if (scale < 1) ++state_.scaled;
   float factor = 0;
   for (const auto& [m, staged] : staged_) {
     const auto frame = FrameView::Parse(staged);
@@ -354,19 +418,15 @@ void StubShard::Apply() {
     for (const SectionView& s : frame->sections()) {
       counts |= s.table == TableId(0);
       state_.totals[s.table.value()] += s.total;
-      const std::vector<uint64_t> keys = KeysOf(m, s);
-      for (size_t k = 0; k < keys.size(); ++k) {
-        auto& sum = sums[s.table.value()].try_emplace(keys[k], s.dim).first->second;
-        for (size_t d = 0; d < s.dim; ++d) sum[d] += s.values[k * s.dim + d];
-      }
     }
     EMPORIUM_CHECK(counts, "a push holds a section for every table that counts");
   }
   for (size_t t = 0; t < dims_.size(); ++t) {
     before_[t].clear();
-    for (const auto& [key, sum] : sums[t]) {
+    for (auto& [key, sum] : sums[t]) {
       const std::vector<float> row = Row(t, key, false);
       before_[t][key] = row;
+      for (float& g : sum) g *= scale;
       TinyUpdate(sum.data(), factor, &(state_.tables[t][key] = row));
     }
   }
@@ -485,6 +545,24 @@ void TrainPlainly(const spec::Job& job, const TinySource& source, StageId stage,
       }
     }
     const float factor = LearningRateFactor(train.learning_rate(), step, plan.total_steps);
+    if (train.clip_global_norm() > 0) {
+      long double squares = 0;
+      for (const TableValues& table : sums) {
+        for (const auto& [key, sum] : table) {
+          for (const float g : sum) squares += static_cast<long double>(g) * g;
+        }
+      }
+      const auto norm = static_cast<double>(std::sqrt(squares));
+      for (TableValues& table : sums) {
+        for (auto& [key, sum] : table) {
+          for (float& g : sum) {
+            if (norm > train.clip_global_norm()) {
+              g *= static_cast<float>(train.clip_global_norm() / norm);
+            }
+          }
+        }
+      }
+    }
     for (size_t t = 0; t < dims.size(); ++t) {
       for (const auto& [key, sum] : sums[t]) TinyUpdate(sum.data(), factor, &row_of(t, key));
     }

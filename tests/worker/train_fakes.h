@@ -99,8 +99,8 @@ std::vector<float> InitialRow(size_t table, uint64_t key, uint32_t dim);
 void TinyUpdate(const float* gradient, float factor, std::vector<float>* row);
 
 // A shard behind a socket, with the protocol of docs/architecture.md: parks, stages, applies in
-// order, answers the version before. Of the keys that it was asked for it forgets every third
-// micro-batch's. Its own thread.
+// order, answers the version before, tells squares and applies when it is told. Of the keys that it
+// was asked for it forgets every third micro-batch's. Its own thread.
 class StubShard {
  public:
   StubShard(runtime::Context& context, std::string endpoint, std::vector<uint32_t> dims);
@@ -118,6 +118,7 @@ class StubShard {
     std::vector<double> totals;  // sum of the pushed totals
     int64_t frames = 0;
     int64_t duplicates = 0;
+    int64_t scaled = 0;  // steps applied with a scale below 1
   };
   State state() const;
   void set_version(StageId stage, Step version);
@@ -136,7 +137,14 @@ class StubShard {
   std::vector<uint64_t> KeysOf(uint32_t m, const SectionView& section) EMPORIUM_REQUIRES(mutex_);
   bool StepComplete() const EMPORIUM_REQUIRES(mutex_);
   void Answer(const std::string& peer, const FrameView& frame) EMPORIUM_REQUIRES(mutex_);
-  void Apply() EMPORIUM_REQUIRES(mutex_);
+  // Gradients of the complete step by table and key, in the order of micro-batches.
+  std::vector<TableValues> Sums() EMPORIUM_REQUIRES(mutex_);
+  void Apply(float scale) EMPORIUM_REQUIRES(mutex_);
+  // Answers what asks for squares and can be answered.
+  void TellSquares() EMPORIUM_REQUIRES(mutex_);
+  // Applies what is complete and awaits no scale, and tells the squares of what does.
+  void Advance() EMPORIUM_REQUIRES(mutex_);
+  bool AwaitsScale() const EMPORIUM_REQUIRES(mutex_);
   const std::vector<float>& Row(size_t table, uint64_t key, bool previous)
       EMPORIUM_REQUIRES(mutex_);
 
@@ -151,6 +159,8 @@ class StubShard {
   std::map<uint32_t, Bytes> staged_ EMPORIUM_GUARDED_BY(mutex_);
   std::map<uint32_t, Bytes> pulled_ EMPORIUM_GUARDED_BY(mutex_);  // by micro-batch
   std::vector<Parked> parked_ EMPORIUM_GUARDED_BY(mutex_);
+  std::vector<Parked> asking_ EMPORIUM_GUARDED_BY(mutex_);  // for squares
+  ExactSum squares_ EMPORIUM_GUARDED_BY(mutex_);            // of the step before
   std::function<Status(const FrameHeader&)> intercept_ EMPORIUM_GUARDED_BY(mutex_);
   bool stop_ EMPORIUM_GUARDED_BY(mutex_) = false;
   std::thread thread_;
@@ -171,7 +181,8 @@ class StubCluster {
   std::shared_ptr<const runtime::Route> route_;
 };
 
-// Steps [0, until) of a stage on top of `rows`, as one loop.
+// Steps [0, until) of a stage on top of `rows`, as one loop. Gradients are clipped by their norm as
+// the stage says.
 void TrainPlainly(const spec::Job& job, const TinySource& source, StageId stage, Step until,
                   std::vector<TableValues>* rows);
 

@@ -62,7 +62,7 @@ class TrainerTest : public testing::Test {
     return rows;
   }
 
-  const spec::Job job_ = TinyJob();
+  spec::Job job_ = TinyJob();
   TinySource source_{50};
   runtime::Context context_;
   std::unique_ptr<StubCluster> cluster_;
@@ -235,6 +235,151 @@ TEST_F(TrainerTest, DenseParametersAreSetOnceAndFetched) {
   EXPECT_NE(flat, initial);
   const uint64_t key = DenseKey("bias", 0);
   EXPECT_EQ(flat[4], before[2].at(key)[0]);
+}
+
+// ---- Clipping by the norm of all gradients
+// ------------------------------------------------------
+
+class ClippedTrainerTest : public TrainerTest {
+ protected:
+  // Some steps of TinyJob are above, some below.
+  ClippedTrainerTest() {
+    for (int stage = 0; stage < 2; ++stage) {
+      job_.mutable_stage(stage)->mutable_train()->set_clip_global_norm(0.5);
+    }
+  }
+  void ExpectSomeScaled(int64_t steps) {
+    EXPECT_GT(cluster_->shard(0).state().scaled, 0);
+    EXPECT_LT(cluster_->shard(0).state().scaled, steps);
+  }
+};
+
+TEST_F(ClippedTrainerTest, SameBitsInAnyShape) {
+  const auto expected = Plainly(10, 10);
+  const uint32_t shapes[][3] = {{1, 1, 1}, {1, 4, 2}, {2, 3, 1}, {4, 1, 2}, {5, 2, 3}};
+  for (const auto& [count, shards, lanes] : shapes) {
+    cluster_ = std::make_unique<StubCluster>(context_, job_, shards);
+    std::vector<OneWorker> workers;
+    for (uint32_t w = 0; w < count; ++w) workers.push_back(MakeWorker(lanes));
+    TrainTogether(workers, 0, 3);
+    // A span is over when its last step has been applied.
+    for (uint32_t s = 0; s < shards; ++s) EXPECT_EQ(cluster_->shard(s).state().version, Step(3));
+    TrainTogether(workers, 3, 10);
+    TrainTogether(workers, 0, 10, 1);
+    EXPECT_EQ(cluster_->Rows(), expected) << count << " x " << shards << " x " << lanes;
+    ExpectSomeScaled(20);
+    workers.clear();
+  }
+}
+
+TEST_F(ClippedTrainerTest, TheNormIsReported) {
+  cluster_ = std::make_unique<StubCluster>(context_, job_, 2);
+  OneWorker worker = MakeWorker(2);
+  ASSERT_TRUE(worker.trainer->Train(Span(0, 5)).ok());
+  std::map<uint64_t, std::set<double>> norms;
+  const auto losses = worker.trainer->TakeLosses();
+  EXPECT_EQ(losses.size(), 13u);
+  for (const StepLoss& loss : losses) {
+    ASSERT_EQ(loss.terms.size(), 2u);
+    EXPECT_EQ(loss.terms[1].name, "gradient_norm");
+    EXPECT_GT(loss.terms[1].value, 0);
+    norms[loss.step.value()].insert(loss.terms[1].value);
+  }
+  EXPECT_EQ(norms.size(), 5u);
+  for (const auto& [step, values] : norms) EXPECT_EQ(values.size(), 1u) << step;
+}
+
+// A worker dies when all its gradients are in and shard 0 alone has been told to apply them.
+TEST_F(ClippedTrainerTest, AWorkerDiesBetweenTheNormAndTheApply) {
+  for (const size_t lost_from : {0u, 1u}) {
+    cluster_ = std::make_unique<StubCluster>(context_, job_, 3);
+    OneWorker first = MakeWorker(1);
+    ASSERT_TRUE(first.trainer->Train(Span(0, 2)).ok());
+    std::atomic<int> told = 0;
+    std::atomic<int> lost = 0;
+    for (size_t s = 0; s < 3; ++s) {
+      cluster_->shard(s).set_intercept([&, s](const FrameHeader& header) {
+        if (header.type != FrameType::kApply) return Status::Ok();
+        ++(s < lost_from ? told : lost);
+        return s < lost_from ? Status::Ok() : Internal("");
+      });
+    }
+    std::thread dying(
+        [&] { EXPECT_EQ(first.trainer->Train(Span(2, 6)).code(), StatusCode::kCancelled); });
+    while (lost < 3 - static_cast<int>(lost_from) || told < static_cast<int>(lost_from)) {
+      std::this_thread::yield();
+    }
+    first.trainer->Abort();
+    dying.join();
+    for (size_t s = 0; s < 3; ++s) {
+      EXPECT_EQ(cluster_->shard(s).state().version, Step(s < lost_from ? 3 : 2));
+      cluster_->shard(s).set_intercept(nullptr);
+    }
+    std::vector<OneWorker> others;
+    others.push_back(MakeWorker(1));
+    others.push_back(MakeWorker(2));
+    TrainTogether(others, 0, 6);
+    EXPECT_EQ(cluster_->Rows(), Plainly(6));
+  }
+}
+
+TEST_F(ClippedTrainerTest, BusyShardsDoNotChangeTheBits) {
+  cluster_ = std::make_unique<StubCluster>(context_, job_, 2);
+  for (size_t s = 0; s < 2; ++s) {
+    cluster_->shard(s).set_intercept(
+        [n = 0](const FrameHeader&) mutable { return ++n % 5 == 0 ? Busy("full") : Status::Ok(); });
+  }
+  std::vector<OneWorker> workers;
+  workers.push_back(MakeWorker(2));
+  workers.push_back(MakeWorker(1));
+  TrainTogether(workers, 0, 10);
+  EXPECT_EQ(cluster_->Rows(), Plainly(10));
+}
+
+// A worker that is paused does not wait for the others' gradients, or nobody would come to an end.
+TEST_F(ClippedTrainerTest, PauseStopsAtAStepThatAllCanFinish) {
+  for (const uint32_t lanes : {1u, 2u}) {
+    for (const uint64_t at : {1u, 4u, 5u}) {
+      cluster_ = std::make_unique<StubCluster>(context_, job_, 2);
+      std::vector<OneWorker> workers;
+      workers.push_back(MakeWorker(lanes));
+      workers.push_back(MakeWorker(lanes));
+      source_.on_train = [&](Step step, MicroBatch) {
+        if (step == Step(at)) {
+          for (auto& worker : workers) worker.trainer->Pause();
+        }
+        return Status::Ok();
+      };
+      TrainTogether(workers, 0, 10);
+      source_.on_train = nullptr;
+      uint64_t until = 0;
+      for (auto& worker : workers) {
+        const auto begun = worker.trainer->progress().highest_begun;
+        if (begun.has_value()) until = std::max(until, begun->value() + 1);
+        worker.trainer->Reset();
+      }
+      EXPECT_LT(until, 10u);
+      TrainTogether(workers, 0, until);
+      for (size_t s = 0; s < 2; ++s) {
+        EXPECT_EQ(cluster_->shard(s).state().version, Step(until));
+      }
+      EXPECT_EQ(cluster_->Rows(), Plainly(until));
+      workers.clear();
+    }
+  }
+}
+
+TEST_F(ClippedTrainerTest, ErrorsOfShardsEndTheSpan) {
+  for (const FrameType type : {FrameType::kSquares, FrameType::kApply}) {
+    cluster_ = std::make_unique<StubCluster>(context_, job_, 2);
+    cluster_->shard(1).set_intercept([type](const FrameHeader& header) {
+      return header.type == type ? InvalidArgument("they add up to what is not finite")
+                                 : Status::Ok();
+    });
+    OneWorker worker = MakeWorker(2);
+    const Status status = worker.trainer->Train(Span(0, 4));
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
+  }
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ class Quality(unittest.TestCase):
 
     def line(self, row, label, values, seeds=(1, 2, 3)):
         return {"row": row, "label": label, "seeds": list(seeds), "values": values,
-                "cpu_seconds": 12.4, "memory_mib": 300, "date": "2026-01-02",
+                "cpu_seconds": 12, "memory_mib": 300, "date": "2026-01-02",
                 "machine": "a machine"}
 
     def test_every_change_of_a_row_matches_its_job(self):

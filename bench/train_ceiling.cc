@@ -47,6 +47,7 @@ Result<FixedBatch> ReadBatch(const spec::Job& job, const worker::BatchSource& so
     for (float& count : batch.rows.popularity[i]) count = 1 + std::fabs(small(random));
     batch.rows.rows[i].popularity_total = 1e6;
   }
+  worker::FillSlots(batch.rows, batch.planned.slots, &batch.planned.batch);
   return batch;
 }
 

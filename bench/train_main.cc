@@ -2,15 +2,23 @@
 // and of the other in turn, so that what else the machine does meets both.
 //
 //   bench_train [--workload=W1,W1s,W2,W3] [--data=DIR] [--windows=N] [--window_seconds=S]
+//   bench_train --model=NAME[,NAME...]    (one JSON line for each; `--model=list` names them)
 //
-// Run from the repository's root. Data is made once, into --data (default build/bench-data).
+// Run from the repository's root. Data is made once, into --data (default build/bench-data). A
+// model's ceiling is the model itself on rows that never change.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "bench/model_jobs.h"
 #include "bench/train_ceiling.h"
 #include "bench/train_run.h"
 #include "bench/workload.h"
@@ -19,6 +27,7 @@
 #include "cluster/job_context.h"
 
 DEFINE_string(workload, "W1,W1s,W2,W3", "which workloads, separated by commas");
+DEFINE_string(model, "", "instead: the standard jobs of which models, separated by commas");
 DEFINE_int32(windows, 5, "windows of each kind");
 DEFINE_double(window_seconds, 3, "length of a window");
 DEFINE_uint32(micro_batches, 0, "micro-batches of a step; 0: as the job file says");
@@ -28,10 +37,10 @@ namespace emporium::bench {
 namespace {
 
 struct Workload {
-  const char* name;
-  const char* key;  // of its figures, and its job file
+  std::string name;
+  std::string key;  // of its figures, and its job file
   Status (*write)(const std::string& dir, const WorkloadOptions& options);
-  const char* folder;  // of its data
+  std::string folder;  // of its data
   bool plain_ceiling;  // of bench/ceiling.h; else the job's own model
   WorkloadOptions data;
   // Of a window, until rows are there and the queues are full: CTR rows are many, and making them
@@ -58,12 +67,12 @@ Spread SpreadOf(std::vector<double> values) {
   return {values[values.size() / 2], values.front(), values.back()};
 }
 
-Status LoadWorkload(const Workload& workload, const std::string& data,
+Status LoadWorkload(const Workload& workload, const std::string& jobs, const std::string& data,
                     cluster::JobContext* context) {
   EMPORIUM_RETURN_IF_ERROR(workload.write(data, workload.data));
   FLAGS_data = data + "/" + workload.folder;
   FLAGS_work_dir = data + "/" + workload.key + ".emporium";
-  const std::string job = FLAGS_jobs + "/" + workload.key + ".textproto";
+  const std::string job = jobs + "/" + workload.key + ".textproto";
   if (cluster::LoadJob(job, true, context) != 0) return InvalidArgument(job + ": see above");
   if (FLAGS_micro_batches > 0) {
     context->job.mutable_stage(0)->mutable_train()->set_micro_batches_per_step(FLAGS_micro_batches);
@@ -75,41 +84,72 @@ void PrintLine(const Workload& workload, const char* what, std::vector<double> v
   const Spread s = SpreadOf(std::move(values));
   const char* const format =
       s.median < 100 ? "%-4s %-28s %9.3f (%.3f - %.3f)\n" : "%-4s %-28s %9.0f (%.0f - %.0f)\n";
-  std::printf(format, workload.name, what, s.median, s.least, s.most);
+  std::printf(format, workload.name.c_str(), what, s.median, s.least, s.most);
 }
 
-// Ratios are those of a window to the mean of the ceiling's windows before and after it.
-void Print(const Workload& workload, const std::vector<TrainWindow>& windows,
-           const std::vector<LaneCeiling::Rate>& ceilings) {
+// By window. Ratios are those of a window to the mean of the ceiling's windows before and after it.
+struct Measured {
   std::vector<double> rate, ceiling, ratio, cpu_ratio;
-  std::map<std::string, double> parts;
+  std::map<std::string, double> parts;  // threads' time, by what they did
+};
+
+Measured Compare(const std::vector<TrainWindow>& windows,
+                 const std::vector<LaneCeiling::Rate>& ceilings) {
+  Measured m;
   for (size_t i = 0; i < windows.size(); ++i) {
     const LaneCeiling::Rate& before = ceilings[i];
     const LaneCeiling::Rate& after = ceilings[i + 1];
-    ceiling.push_back((before.samples_per_second + after.samples_per_second) / 2);
-    rate.push_back(windows[i].samples_per_second);
-    ratio.push_back(rate.back() / ceiling.back());
-    cpu_ratio.push_back(2 * windows[i].samples_per_cpu_second /
-                        (before.samples_per_cpu_second + after.samples_per_cpu_second));
+    m.ceiling.push_back((before.samples_per_second + after.samples_per_second) / 2);
+    m.rate.push_back(windows[i].samples_per_second);
+    m.ratio.push_back(m.rate.back() / m.ceiling.back());
+    m.cpu_ratio.push_back(2 * windows[i].samples_per_cpu_second /
+                          (before.samples_per_cpu_second + after.samples_per_cpu_second));
     for (const auto& [name, share] : windows[i].parts) {
-      parts[name] += share / static_cast<double>(windows.size());
+      m.parts[name] += share / static_cast<double>(windows.size());
     }
   }
-  PrintLine(workload, "emporium, samples/s", rate);
-  PrintLine(workload, "ceiling, samples/s", ceiling);
-  PrintLine(workload, "ratio", ratio);
-  PrintLine(workload, "ratio by processor time", cpu_ratio);
-  std::printf("%-4s threads busy with:", workload.name);
-  for (const auto& [name, share] : parts) std::printf("  %s %.3f", name.c_str(), share);
-  std::printf("\nfigure %s_samples_per_s %.0f\nfigure %s_of_ceiling %.4f\n", workload.key,
-              SpreadOf(rate).median, workload.key, SpreadOf(ratio).median);
-  std::printf("figure %s_of_ceiling_by_cpu %.4f\n", workload.key, SpreadOf(cpu_ratio).median);
+  return m;
+}
+
+void Print(const Workload& workload, const Measured& m) {
+  PrintLine(workload, "emporium, samples/s", m.rate);
+  PrintLine(workload, "ceiling, samples/s", m.ceiling);
+  PrintLine(workload, "ratio", m.ratio);
+  PrintLine(workload, "ratio by processor time", m.cpu_ratio);
+  std::printf("%-4s threads busy with:", workload.name.c_str());
+  for (const auto& [name, share] : m.parts) std::printf("  %s %.3f", name.c_str(), share);
+  const char* const key = workload.key.c_str();
+  std::printf("\nfigure %s_samples_per_s %.0f\nfigure %s_of_ceiling %.4f\n", key,
+              SpreadOf(m.rate).median, key, SpreadOf(m.ratio).median);
+  std::printf("figure %s_of_ceiling_by_cpu %.4f\n", key, SpreadOf(m.cpu_ratio).median);
   std::fflush(stdout);
 }
 
-Status MeasureWorkload(const Workload& workload, const std::string& data) {
+void PrintJson(const Workload& workload, const std::string& about, const Measured& m) {
+  const auto digits = [](double value) { return std::round(value * 1000) / 1000; };
+  const auto shares = [&](const std::vector<double>& values) {
+    const Spread s = SpreadOf(values);
+    return std::vector<double>{digits(s.median), digits(s.least), digits(s.most)};
+  };
+  const auto rates = [&](const std::vector<double>& values) {
+    const Spread s = SpreadOf(values);
+    return std::vector<int64_t>{std::llround(s.median), std::llround(s.least),
+                                std::llround(s.most)};
+  };
+  nlohmann::json line = {
+      {"model", workload.name},         {"workload", about},
+      {"samples_per_s", rates(m.rate)}, {"ceiling_samples_per_s", rates(m.ceiling)},
+      {"of_ceiling", shares(m.ratio)},  {"of_ceiling_by_cpu", shares(m.cpu_ratio)},
+      {"windows", m.rate.size()},       {"window_s", FLAGS_window_seconds}};
+  for (const auto& [name, share] : m.parts) line["parts"][name] = digits(share);
+  std::printf("%s\n", line.dump().c_str());
+  std::fflush(stdout);
+}
+
+Result<Measured> Measure(const Workload& workload, const std::string& jobs,
+                         const std::string& data) {
   cluster::JobContext context;
-  EMPORIUM_RETURN_IF_ERROR(LoadWorkload(workload, data, &context));
+  EMPORIUM_RETURN_IF_ERROR(LoadWorkload(workload, jobs, data, &context));
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<worker::BatchSource> source,
                             worker::BatchSource::Open(context.job, context.dataset_dir()));
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<TrainRun> run, TrainRun::Start(context));
@@ -129,20 +169,50 @@ Status MeasureWorkload(const Workload& workload, const std::string& data) {
     EMPORIUM_ASSIGN_OR_RETURN(TrainWindow window, run->Measure(kSkipSteps, FLAGS_window_seconds));
     windows.push_back(std::move(window));
   }
-  Print(workload, windows, ceilings);
+  return Compare(windows, ceilings);
+}
+
+std::vector<std::string> Words(const std::string& list) {
+  std::vector<std::string> words;
+  std::istringstream names(list);
+  for (std::string name; std::getline(names, name, ',');) words.push_back(name);
+  return words;
+}
+
+// The data and the job of a model lie in a folder of their own.
+Status MeasureModel(const std::string& name, const std::string& data) {
+  EMPORIUM_ASSIGN_OR_RETURN(const ModelJob job, StandardJob(name));
+  const std::string dir = data + "/models";
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir + "/" + name + ".textproto") << job.text;
+  const Workload workload{name, name, job.write, job.folder, false, job.data, job.epoch_steps};
+  EMPORIUM_ASSIGN_OR_RETURN(const Measured measured, Measure(workload, dir, dir));
+  PrintJson(workload, job.about, measured);
+  return Status::Ok();
+}
+
+Status MeasureModels(const std::string& data) {
+  for (const std::string& name : Words(FLAGS_model)) {
+    EMPORIUM_RETURN_IF_ERROR(MeasureModel(name, data).WithContext(name));
+  }
   return Status::Ok();
 }
 
 Status MeasureAll() {
   const std::string data = FLAGS_data.empty() ? "build/bench-data" : FLAGS_data;
-  std::istringstream names(FLAGS_workload);
-  for (std::string name; std::getline(names, name, ',');) {
+  if (FLAGS_model == "list") {
+    for (const std::string& name : StandardModels()) std::printf("%s\n", name.c_str());
+    return Status::Ok();
+  }
+  if (!FLAGS_model.empty()) return MeasureModels(data);
+  for (const std::string& name : Words(FLAGS_workload)) {
     const auto found = std::find_if(std::begin(kWorkloads), std::end(kWorkloads),
                                     [&name](const Workload& w) { return name == w.name; });
     if (found == std::end(kWorkloads)) {
       return InvalidArgument("--workload: there is no " + name + "; it takes W1, W1s, W2 and W3");
     }
-    EMPORIUM_RETURN_IF_ERROR(MeasureWorkload(*found, data));
+    EMPORIUM_ASSIGN_OR_RETURN(const Measured measured, Measure(*found, FLAGS_jobs, data));
+    Print(*found, measured);
   }
   return Status::Ok();
 }

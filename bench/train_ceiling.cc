@@ -40,6 +40,12 @@ Result<FixedBatch> ReadBatch(const spec::Job& job, const worker::BatchSource& so
   FixedBatch batch;
   EMPORIUM_ASSIGN_OR_RETURN(batch.planned, source.Train(StageId(0), step, m));
   worker::PrepareRows(batch.planned.tables, worker::TableDims(job), true, &batch.rows);
+  for (size_t i = 0; i < batch.planned.tables.size(); ++i) {
+    worker::TableKeys& keys = batch.planned.tables[i];
+    if (keys.observed.empty()) continue;
+    batch.rows.rows[i].observed = keys.observed.data();
+    batch.rows.rows[i].observed_mask = keys.observed_mask.data();
+  }
   std::mt19937_64 random(step.value());
   std::uniform_real_distribution<float> small(-0.1f, 0.1f);
   for (size_t i = 0; i < batch.rows.rows.size(); ++i) {

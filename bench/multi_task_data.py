@@ -6,11 +6,15 @@ adult: adult.data.gz is training, of which every tenth row validates; adult.test
 Labels: income above 50 K, never married; all columns but marital and fnlwgt are inputs, numbers in
 bins.
 taobao: one row for each view, labels whether the user put the item into the cart and bought it;
-rows are split 72/8/20 into training, validation and test by a fixed seed.
+rows are split 72/8/20 into training, validation and test by a fixed seed. Beside user and item, in
+bins of their logarithms: how many views each has, and how many carts and buys (of the training
+files) that no row is about, because they are of items that were not viewed.
 """
 import argparse
+import collections
 import csv
 import gzip
+import math
 import os
 import random
 
@@ -18,6 +22,7 @@ ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital", 
          "relationship", "race", "sex", "gain", "loss", "hours", "country", "income"]
 ADULT_INPUTS = ["age", "workclass", "education", "education_num", "occupation", "relationship",
                 "race", "sex", "gain", "loss", "hours", "country"]
+TAOBAO_COUNTS = ["user_views", "item_views", "user_carts", "item_carts", "user_buys", "item_buys"]
 BINNED = {"age": 5, "gain": 1000, "loss": 200, "hours": 5}
 
 
@@ -51,14 +56,26 @@ def pairs(path):
                 yield user, item
 
 
+def counts(kept):
+    """How often each user and each item occurs."""
+    return [collections.Counter(side) for side in zip(*kept)]
+
+
 def taobao(data, out):
     at = lambda name: os.path.join(data, name)
     carts = set(pairs(at("cart_train.txt.gz")))
-    buys = set(pairs(at("buy_train.txt.gz"))) | set(pairs(at("buy_test.txt")))
-    rows = [[user, item, int((user, item) in carts), int((user, item) in buys)]
-            for user, item in pairs(at("view_train.txt.gz"))]
+    known_buys = set(pairs(at("buy_train.txt.gz")))
+    buys = known_buys | set(pairs(at("buy_test.txt")))
+    views = list(pairs(at("view_train.txt.gz")))
+    viewed = set(views)
+    of = [counts(views), counts(carts - viewed), counts(known_buys - viewed)]
+    rows = [[user, item, int((user, item) in carts), int((user, item) in buys)] +
+            [str(int(3 * math.log2(1 + count[key])))
+             for user_count, item_count in of
+             for count, key in ((user_count, user), (item_count, item))]
+            for user, item in views]
     random.Random(20260101).shuffle(rows)
-    head, n = ["user", "item", "cart", "buy"], len(rows)
+    head, n = ["user", "item", "cart", "buy"] + TAOBAO_COUNTS, len(rows)
     write(out, "train.csv", head, rows[:n * 72 // 100])
     write(out, "valid.csv", head, rows[n * 72 // 100:n * 80 // 100])
     write(out, "test.csv", head, rows[n * 80 // 100:])

@@ -122,7 +122,7 @@ ROWS = {
                "SASRec with full cross entropy .0533 / .0327")]),
     "taobao": Row(
         "Q6", "Taobao, which viewed items go into the cart and are bought; rows split 72/8/20 at "
-        "random",
+        "random; inputs are user, item and how many views, carts and buys each has beyond the rows",
         "taobao_multibehaviour", ("multi_task_data.py", "taobao"), (1, 2, 3),
         {"auc[task=cart]": "AUC cart", "auc[task=buy]": "AUC buy"}, {},
         "one setting of widths and regularisation for all models, from validation AUC",

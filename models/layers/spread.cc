@@ -28,7 +28,7 @@ EventsOfSamples::EventsOfSamples(Pass& pass, std::span<const int32_t> offset_of)
 
 at::Tensor PoolSpread(Pass& pass, const at::Tensor& events, const EventsOfSamples& of,
                       bool spread) {
-  const at::Tensor mean = PoolRows(pass, events, of.offset, PoolKind::kMean);
+  at::Tensor mean = PoolRows(pass, events, of.offset, PoolKind::kMean);
   if (!spread) return mean;
   const at::Tensor from_mean = events.sub(TakeRows(pass, mean, of.sample));
   const at::Tensor variance = PoolRows(pass, from_mean.mul(from_mean), of.offset, PoolKind::kMean);

@@ -30,6 +30,7 @@ using MakeBottom = std::function<std::unique_ptr<Bottom>(ParameterList& list, in
 
 std::vector<std::string> NamesOf(const PointwiseInputs& inputs) {
   std::vector<std::string> names;
+  names.reserve(static_cast<size_t>(inputs.scenarios));
   for (int32_t s = 0; s < inputs.scenarios; ++s) names.push_back(ScenarioName(s));
   return names;
 }

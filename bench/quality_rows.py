@@ -105,7 +105,11 @@ ROWS = {
          _frappe("DNN", "dnn", ".9833 / .1622"),
          _frappe("DeepFM", "deepfm", ".9842 / .1482"),
          _frappe("DCNv2", "dcn_v2", ".9845 / .1491; mean of five runs .98382", 0.984),
-         _frappe("DCN-mix", "dcn_mix", "FinalMLP, the best, .9861 / .1484", 0.984)]),
+         _frappe("DCN-mix", "dcn_mix", "FinalMLP, the best, .9861 / .1484", 0.984)],
+        "On validation DCNv2 reached .9815 to .9816 with rates of .001 and .005 for the rows, "
+        "less with l2 .2. The rate falls at the first plateau, after which it gains .012 in one "
+        "epoch and then little. Next: a rate that falls later, and rows that decay while no "
+        "step touches them, as the published runs' do."),
     "beauty": _sasrec("Q2", "Amazon Beauty", "beauty", {"hr@10": 0.09, "ndcg@10": 0.054},
                       "ICLRec .0744 / .0403, CE-SASRec .0810 / .0457"),
     "toys": _sasrec("Q3", "Amazon Toys and Games", "toys", {"hr@10": 0.097, "ndcg@10": 0.06},
@@ -129,7 +133,13 @@ ROWS = {
         [_tasks("taobao", "shared bottom", "shared_bottom", {}),
          _tasks("taobao", "MMoE", "mmoe", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
          _tasks("taobao", "PLE", "ple", {"auc[task=cart]": 0.73, "auc[task=buy]": 0.68}),
-         Entry("cart alone (MLP)", "taobao_cart"), Entry("buy alone (MLP)", "taobao_buy")]),
+         Entry("cart alone (MLP)", "taobao_cart"), Entry("buy alone (MLP)", "taobao_buy")],
+        "On cart no model reaches .73, and several tasks are no better than one. On validation "
+        "(MMoE, one seed; cart .7214, buy .6858 with what is committed) the user's viewed items "
+        "pooled, three times and five times the l2, rows of 32 and a cosine schedule changed "
+        "cart by less than .003; the counts beyond the rows brought .002 on cart and .004 on "
+        "buy. Buy is best after three epochs, cart after six: the early stop looks at buy. "
+        "Next: an early stop for each task, and the items that users of alike baskets took."),
     "adult": Row(
         "Q7", "UCI Adult: income above 50 K and never married; the data's own test set",
         "uci_adult", ("multi_task_data.py", "adult"), (1, 2, 3),

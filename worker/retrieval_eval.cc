@@ -107,11 +107,13 @@ void RetrievalEval::FindTargets(int32_t user, EvalSplit split, bool new_items_on
 void RetrievalEval::Mask(const Evaluation& evaluation, const Reference& reference,
                          int32_t target_event, std::vector<int32_t>* masked) const {
   const std::vector<int32_t>& ranked = items_[ScenarioOf(target_event)];
+  const bool all = scenario_of_.empty();
   if (evaluation.new_items_only) {
     columns_.history->ForEachPastItem(reference, [&](int32_t item) {
-      if (std::binary_search(ranked.begin(), ranked.end(), item)) masked->push_back(item);
+      if (all || std::binary_search(ranked.begin(), ranked.end(), item)) masked->push_back(item);
     });
   }
+  if (all) return;
   auto next = ranked.begin();
   for (int32_t item = 0; item < columns_.dataset->items(); ++item) {
     if (next != ranked.end() && *next == item) {

@@ -18,6 +18,8 @@ import math
 import os
 import random
 
+import csv_files
+
 ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital", "occupation",
          "relationship", "race", "sex", "gain", "loss", "hours", "country", "income"]
 ADULT_INPUTS = ["age", "workclass", "education", "education_num", "occupation", "relationship",
@@ -82,10 +84,7 @@ def taobao(data, out):
 
 
 def write(out, name, head, rows):
-    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
+    csv_files.write(out, name, head, rows)
     rates = [sum(row[head.index(label)] for row in rows) / len(rows)
              for label in head if isinstance(rows[0][head.index(label)], int)]
     print("%s: %d rows, label rates %s" % (name, len(rows), " ".join("%.4f" % r for r in rates)))

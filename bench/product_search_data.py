@@ -9,10 +9,11 @@ pairs (user, item) is test and another twentieth validation, each by its first l
 of such a pair are dropped, so nobody meets the item in his own history.
 """
 import argparse
-import csv
 import gzip
 import os
 import random
+
+import csv_files
 
 SEED = 20260201
 
@@ -38,10 +39,7 @@ def by_user(lines):
 
 
 def write(out, name, head, rows):
-    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
+    csv_files.write(out, name, head, rows)
     print("%s: %d rows" % (name, len(rows)))
 
 

@@ -17,6 +17,8 @@ import gzip
 import os
 import random
 
+import csv_files
+
 HEAD = ["session", "pair", "query_place", "place", "place_text", "served_place", "clicked"]
 
 
@@ -35,15 +37,10 @@ def sessions(data):
 
 
 def write(out, name, of, served):
-    rows = clicks = 0
-    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEAD)
-        for session in of:
-            for row in session:
-                writer.writerow(row[:5] + [row[4] if served else "none"] + row[5:])
-                rows, clicks = rows + 1, clicks + row[5]
-    print(f"{name}: {len(of)} sessions, {rows} rows, click rate {clicks / rows:.4f}")
+    rows = [row[:5] + [row[4] if served else "none"] + row[5:] for session in of for row in session]
+    csv_files.write(out, name, HEAD, rows)
+    clicks = sum(row[-1] for row in rows)
+    print(f"{name}: {len(of)} sessions, {len(rows)} rows, click rate {clicks / len(rows):.4f}")
 
 
 def main():

@@ -20,10 +20,11 @@ users for each of theirs, one a domain: the training events of both domains befo
 held out in that domain, then these.
 """
 import argparse
-import csv
 import gzip
 import json
 import os
+
+from csv_files import write
 
 FILES = {"beauty": "Beauty", "toys": "Toys_and_Games"}
 
@@ -52,13 +53,6 @@ def read(what, data):
     with open(name + "_item2attributes.json", encoding="utf-8") as file:
         attributes = json.load(file)
     return list(sequences(name + ".txt")), attributes
-
-
-def write(out, name, head, rows):
-    with open(os.path.join(out, name), "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(rows)
 
 
 LAST_TOY, KEPT, LATER = 37868, 50, 1_000_000

@@ -48,6 +48,16 @@ void Repeat(std::span<const int32_t> places, models::RowLists* lists) {
   }
 }
 
+// f(event) for each sample; a further sample has its event's.
+template <class T, class F>
+std::vector<T> OfEvents(const PointwiseSamples& samples, F f) {
+  std::vector<T> values;
+  values.reserve(samples.size());
+  for (const int64_t row : samples.rows) values.push_back(f(static_cast<size_t>(row)));
+  for (const int32_t place : samples.of) values.push_back(values[static_cast<size_t>(place)]);
+  return values;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PointwiseFields>> PointwiseFields::Create(const Dataset& dataset,
@@ -244,18 +254,6 @@ models::RowLists PointwiseFields::ListsOf(const Input& input, const PointwiseSam
   return lists;
 }
 
-// A further sample is of its event's scenario.
-void PointwiseFields::FillScenarios(const PointwiseSamples& samples, models::Batch* batch) const {
-  if (!tells_scenarios_) return;
-  batch->scenario.reserve(samples.size());
-  for (const int64_t row : samples.rows) {
-    batch->scenario.push_back(scenario_of_[static_cast<size_t>(row)]);
-  }
-  for (const int32_t place : samples.of) {
-    batch->scenario.push_back(batch->scenario[static_cast<size_t>(place)]);
-  }
-}
-
 void PointwiseFields::FillDense(const PointwiseSamples& samples, models::Batch* batch) const {
   const std::vector<int64_t>& rows = samples.rows;
   const size_t width = dense_.size() + slot_inputs_.size();
@@ -275,17 +273,17 @@ void PointwiseFields::FillDense(const PointwiseSamples& samples, models::Batch* 
   }
 }
 
-void PointwiseFields::FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const {
+void PointwiseFields::FillScenariosAndPlaces(const PointwiseSamples& samples,
+                                             models::Batch* batch) const {
+  if (tells_scenarios_) {
+    const auto of_event = [this](size_t event) { return int32_t{scenario_of_[event]}; };
+    batch->scenario = OfEvents<int32_t>(samples, of_event);
+  }
   if (places_.empty()) return;
-  constexpr int64_t kLast = std::numeric_limits<int32_t>::max();
-  batch->place.reserve(samples.size());
-  for (const int64_t row : samples.rows) {
-    const int64_t place = std::clamp(places_[static_cast<size_t>(row)], int64_t{0}, kLast);
-    batch->place.push_back(static_cast<int32_t>(place));
-  }
-  for (const int32_t event : samples.of) {
-    batch->place.push_back(batch->place[static_cast<size_t>(event)]);
-  }
+  static constexpr int64_t kLast = std::numeric_limits<int32_t>::max();
+  batch->place = OfEvents<int32_t>(samples, [this](size_t event) {
+    return static_cast<int32_t>(std::clamp(places_[event], int64_t{0}, kLast));
+  });
 }
 
 void PointwiseFields::FillEventAges(const PointwiseSamples& samples, const Past& past,
@@ -303,9 +301,8 @@ Result<PlannedBatch> PointwiseFields::Build(const PointwiseSamples& samples, boo
   PlannedBatch planned;
   models::Batch& batch = planned.batch;
   batch.samples = static_cast<int32_t>(samples.size());
-  FillScenarios(samples, &batch);
   FillDense(samples, &batch);
-  FillPlaces(samples, &batch);
+  FillScenariosAndPlaces(samples, &batch);
   KeyPlan plan(training ? keeps_popularity_ : no_table_);
   for (const Input& input : inputs_) plan.Expect(input.keys.table(), samples.rows.size());
   const Past past = PastOf(samples);
@@ -368,11 +365,8 @@ void PointwiseFields::FillSlotInputs(const PointwiseSamples& samples, PlannedBat
     ages = ages || input.form == SlotForm::kAge;
   }
   if (!ages) return;
-  std::vector<double>& time = planned->slots.time;
-  for (const int64_t row : samples.rows) {
-    time.push_back(dataset_.event_time()[static_cast<size_t>(row)]);
-  }
-  for (const int32_t place : samples.of) time.push_back(time[static_cast<size_t>(place)]);
+  planned->slots.time =
+      OfEvents<double>(samples, [this](size_t event) { return dataset_.event_time()[event]; });
 }
 
 }  // namespace emporium::worker

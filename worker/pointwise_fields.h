@@ -87,9 +87,8 @@ class PointwiseFields {
   static models::RowLists ListsOfItems(const Input& input, std::span<const int32_t> items,
                                        KeyPlan* plan);
   Status ReadPlaces(const spec::PositionTower& tower);
-  void FillScenarios(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillDense(const PointwiseSamples& samples, models::Batch* batch) const;
-  void FillPlaces(const PointwiseSamples& samples, models::Batch* batch) const;
+  void FillScenariosAndPlaces(const PointwiseSamples& samples, models::Batch* batch) const;
   void FillEventAges(const PointwiseSamples& samples, const Past& past, models::Batch* batch) const;
   void FillSlotInputs(const PointwiseSamples& samples, PlannedBatch* planned) const;
   Status CheckSequences(const PointwiseSamples& samples, const models::Batch& batch) const;

@@ -117,23 +117,7 @@ void FillDefaults(const PointwiseInputs& inputs, Options* options, Complaints& c
       MlpOr(options->tower(), options->has_tower(), {128, 64}, inputs.path("tower"), complaints);
 }
 
-}  // namespace
-
-std::unique_ptr<Bottom> MakeSharedMlp(ParameterList& list, int64_t in, const spec::Mlp& options,
-                                      size_t heads) {
-  return std::make_unique<SharedMlp>(list, in, options, heads);
-}
-
-std::unique_ptr<Bottom> MakeMixture(ParameterList& list, int64_t in, const spec::Mmoe& options,
-                                    const std::vector<std::string>& heads) {
-  return std::make_unique<Mixture>(list, in, options, heads);
-}
-
-std::unique_ptr<Bottom> MakeExtraction(ParameterList& list, int64_t in, const spec::Ple& options,
-                                       const std::vector<std::string>& heads) {
-  return std::make_unique<Extraction>(list, in, options, heads);
-}
-
+// Complains of an MLP without hidden layers.
 void ExpectHidden(const PointwiseInputs& inputs, const char* option, const spec::Mlp& mlp,
                   Complaints& complaints) {
   if (mlp.hidden_size() > 0) return;
@@ -146,24 +130,48 @@ void ExpectCount(const PointwiseInputs& inputs, const char* option, uint32_t cou
   complaints.Add(inputs.path(option), std::to_string(count) + " is outside 1 to 1024");
 }
 
-spec::Mmoe CheckedMixture(const PointwiseInputs& inputs, const spec::Mmoe& given,
-                          Complaints& complaints) {
+// A bottom of type T with these options.
+template <class T, class Options>
+BottomPlan PlanOf(const Options& options, const std::vector<std::string>& heads) {
+  return {[options, heads](ParameterList& list, int64_t width) {
+            return std::make_unique<T>(list, width, options, heads);
+          },
+          options.tower(), options.gate()};
+}
+
+}  // namespace
+
+BottomPlan PlanSharedMlp(const PointwiseInputs& inputs, const spec::SharedBottom& given,
+                         const std::vector<std::string>& heads, Complaints& complaints) {
+  const spec::Mlp bottom =
+      MlpOr(given.bottom(), given.has_bottom(), {512, 256, 128}, inputs.path("bottom"), complaints);
+  ExpectHidden(inputs, "bottom", bottom, complaints);
+  const spec::Mlp tower =
+      MlpOr(given.tower(), given.has_tower(), {128, 64}, inputs.path("tower"), complaints);
+  return {[bottom, count = heads.size()](ParameterList& list, int64_t width) {
+            return std::make_unique<SharedMlp>(list, width, bottom, count);
+          },
+          tower, spec::Mlp()};
+}
+
+BottomPlan PlanMixture(const PointwiseInputs& inputs, const spec::Mmoe& given,
+                       const std::vector<std::string>& heads, Complaints& complaints) {
   spec::Mmoe options = given;
   FillDefaults(inputs, &options, complaints);
   ExpectHidden(inputs, "expert", options.expert(), complaints);
   ExpectCount(inputs, "experts", options.experts(), complaints);
-  return options;
+  return PlanOf<Mixture>(options, heads);
 }
 
-spec::Ple CheckedExtraction(const PointwiseInputs& inputs, const spec::Ple& given,
-                            Complaints& complaints) {
+BottomPlan PlanExtraction(const PointwiseInputs& inputs, const spec::Ple& given,
+                          const std::vector<std::string>& heads, Complaints& complaints) {
   spec::Ple options = given;
   FillDefaults(inputs, &options, complaints);
   ExpectHidden(inputs, "expert", options.expert(), complaints);
   ExpectCount(inputs, "layers", options.layers(), complaints);
   ExpectCount(inputs, "task_experts", options.task_experts(), complaints);
   ExpectCount(inputs, "shared_experts", options.shared_experts(), complaints);
-  return options;
+  return PlanOf<Extraction>(options, heads);
 }
 
 }  // namespace emporium::models

@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,24 +32,19 @@ class Bottom {
   virtual std::vector<at::Tensor> Forward(Pass& pass, const at::Tensor& x) const = 0;
 };
 
-// `heads` are what the parameters of each head are called.
-std::unique_ptr<Bottom> MakeSharedMlp(ParameterList& list, int64_t in, const spec::Mlp& options,
-                                      size_t heads);
-std::unique_ptr<Bottom> MakeMixture(ParameterList& list, int64_t in, const spec::Mmoe& options,
-                                    const std::vector<std::string>& heads);
-std::unique_ptr<Bottom> MakeExtraction(ParameterList& list, int64_t in, const spec::Ple& options,
-                                       const std::vector<std::string>& heads);
+// A bottom that is yet to be made, and what a job says of the heads on it; defaults are filled in.
+struct BottomPlan {
+  std::function<std::unique_ptr<Bottom>(ParameterList& list, int64_t width)> make;
+  spec::Mlp tower;
+  spec::Mlp gate;  // of a mixture or an extraction
+};
 
-// Complains of an MLP without hidden layers.
-void ExpectHidden(const PointwiseInputs& inputs, const char* option, const spec::Mlp& mlp,
-                  Complaints& complaints);
-// Complains unless 1 <= count <= 1024.
-void ExpectCount(const PointwiseInputs& inputs, const char* option, uint32_t count,
-                 Complaints& complaints);
-// The options with their defaults filled in; complains of what makes no sense.
-spec::Mmoe CheckedMixture(const PointwiseInputs& inputs, const spec::Mmoe& given,
-                          Complaints& complaints);
-spec::Ple CheckedExtraction(const PointwiseInputs& inputs, const spec::Ple& given,
-                            Complaints& complaints);
+// `heads` are what the parameters of each head are called. Complain of options that make no sense.
+BottomPlan PlanSharedMlp(const PointwiseInputs& inputs, const spec::SharedBottom& given,
+                         const std::vector<std::string>& heads, Complaints& complaints);
+BottomPlan PlanMixture(const PointwiseInputs& inputs, const spec::Mmoe& given,
+                       const std::vector<std::string>& heads, Complaints& complaints);
+BottomPlan PlanExtraction(const PointwiseInputs& inputs, const spec::Ple& given,
+                          const std::vector<std::string>& heads, Complaints& complaints);
 
 }  // namespace emporium::models

@@ -8,8 +8,8 @@
 //   ple             layers of customised gate control
 #include <ATen/ops/cat.h>
 
-#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -36,16 +36,13 @@ class Direct final : public Bottom {
   const size_t tasks_;
 };
 
-using MakeBottom = std::function<std::unique_ptr<Bottom>(ParameterList& list, int64_t width)>;
-
 class MultiTaskModel final : public PointwiseModel {
  public:
-  MultiTaskModel(PointwiseInputs given, const MakeBottom& make_bottom, const spec::Mlp& tower,
-                 Device& device)
+  MultiTaskModel(PointwiseInputs given, const BottomPlan& plan, Device& device)
       : PointwiseModel(std::move(given), device) {
-    bottom_ = make_bottom(list(), inputs().width());
+    bottom_ = plan.make(list(), inputs().width());
     for (const Task& task : inputs().tasks) {
-      towers_.emplace_back(list(), task.name + ".tower", bottom_->width(), tower, 1);
+      towers_.emplace_back(list(), task.name + ".tower", bottom_->width(), plan.tower, 1);
     }
   }
 
@@ -69,55 +66,34 @@ std::vector<std::string> NamesOf(const PointwiseInputs& inputs) {
   return names;
 }
 
-Result<std::unique_ptr<Model>> Make(PointwiseInputs inputs, const MakeBottom& make_bottom,
-                                    const spec::Mlp& tower, const Complaints& complaints,
-                                    Device& device) {
+Result<std::unique_ptr<Model>> Make(const PointwiseInputs& inputs, const BottomPlan& plan,
+                                    const Complaints& complaints, Device& device) {
   EMPORIUM_RETURN_IF_ERROR(complaints.ToStatus());
-  return std::unique_ptr<Model>(
-      std::make_unique<MultiTaskModel>(std::move(inputs), make_bottom, tower, device));
+  return std::unique_ptr<Model>(std::make_unique<MultiTaskModel>(inputs, plan, device));
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Model>> MakeSharedBottom(const spec::Job& job, Device& device) {
-  const spec::SharedBottom& given = job.model().shared_bottom();
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kSeveral, complaints);
-  const spec::Mlp bottom =
-      MlpOr(given.bottom(), given.has_bottom(), {512, 256, 128}, inputs.path("bottom"), complaints);
-  ExpectHidden(inputs, "bottom", bottom, complaints);
-  const spec::Mlp tower =
-      MlpOr(given.tower(), given.has_tower(), {128, 64}, inputs.path("tower"), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeSharedMlp(list, width, bottom, inputs.tasks.size());
-      },
-      tower, complaints, device);
+  return Make(inputs,
+              PlanSharedMlp(inputs, job.model().shared_bottom(), NamesOf(inputs), complaints),
+              complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakeMmoe(const spec::Job& job, Device& device) {
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kSeveral, complaints);
-  const spec::Mmoe options = CheckedMixture(inputs, job.model().mmoe(), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeMixture(list, width, options, NamesOf(inputs));
-      },
-      options.tower(), complaints, device);
+  return Make(inputs, PlanMixture(inputs, job.model().mmoe(), NamesOf(inputs), complaints),
+              complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakePle(const spec::Job& job, Device& device) {
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kSeveral, complaints);
-  const spec::Ple options = CheckedExtraction(inputs, job.model().ple(), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeExtraction(list, width, options, NamesOf(inputs));
-      },
-      options.tower(), complaints, device);
+  return Make(inputs, PlanExtraction(inputs, job.model().ple(), NamesOf(inputs), complaints),
+              complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakeEsmm(const spec::Job& job, Device& device) {
@@ -132,12 +108,10 @@ Result<std::unique_ptr<Model>> MakeEsmm(const spec::Job& job, Device& device) {
   }
   const spec::Mlp tower =
       MlpOr(given.tower(), given.has_tower(), {360, 200, 80}, inputs.path("tower"), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& /*list*/, int64_t width) {
-        return std::make_unique<Direct>(width, inputs.tasks.size());
-      },
-      tower, complaints, device);
+  const auto direct = [&inputs](ParameterList& /*list*/, int64_t width) {
+    return std::make_unique<Direct>(width, inputs.tasks.size());
+  };
+  return Make(inputs, {direct, tower, spec::Mlp()}, complaints, device);
 }
 
 }  // namespace emporium::models

@@ -9,7 +9,6 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,8 +25,6 @@ namespace emporium::models {
 
 namespace {
 
-using MakeBottom = std::function<std::unique_ptr<Bottom>(ParameterList& list, int64_t width)>;
-
 std::vector<std::string> NamesOf(const PointwiseInputs& inputs) {
   std::vector<std::string> names;
   names.reserve(static_cast<size_t>(inputs.scenarios));
@@ -37,12 +34,11 @@ std::vector<std::string> NamesOf(const PointwiseInputs& inputs) {
 
 class ScenarioTowers : public PointwiseModel {
  public:
-  ScenarioTowers(PointwiseInputs given, const MakeBottom& make_bottom, const spec::Mlp& tower,
-                 Device& device)
+  ScenarioTowers(PointwiseInputs given, const BottomPlan& plan, Device& device)
       : PointwiseModel(std::move(given), device) {
-    bottom_ = make_bottom(list(), inputs().width());
+    bottom_ = plan.make(list(), inputs().width());
     for (const std::string& name : NamesOf(inputs())) {
-      towers_.emplace_back(list(), name + ".tower", bottom_->width(), tower, 1);
+      towers_.emplace_back(list(), name + ".tower", bottom_->width(), plan.tower, 1);
     }
   }
 
@@ -69,11 +65,10 @@ class ScenarioTowers : public PointwiseModel {
 
 class HmoeModel final : public ScenarioTowers {
  public:
-  HmoeModel(PointwiseInputs given, const MakeBottom& make_bottom, const spec::Mlp& tower,
-            const spec::Mlp& gate, Device& device)
-      : ScenarioTowers(std::move(given), make_bottom, tower, device) {
+  HmoeModel(PointwiseInputs given, const BottomPlan& plan, Device& device)
+      : ScenarioTowers(std::move(given), plan, device) {
     for (const std::string& name : NamesOf(inputs())) {
-      mixes_.emplace_back(list(), name + ".mix", inputs().width(), gate, inputs().scenarios);
+      mixes_.emplace_back(list(), name + ".mix", inputs().width(), plan.gate, inputs().scenarios);
     }
   }
 
@@ -113,74 +108,45 @@ class HmoeModel final : public ScenarioTowers {
   std::vector<Mlp> mixes_;
 };
 
-Result<std::unique_ptr<Model>> Make(const PointwiseInputs& inputs, const MakeBottom& make_bottom,
-                                    const spec::Mlp& tower, const Complaints& complaints,
-                                    Device& device) {
+template <class T>
+Result<std::unique_ptr<Model>> Make(const PointwiseInputs& inputs, const BottomPlan& plan,
+                                    const Complaints& complaints, Device& device) {
   EMPORIUM_RETURN_IF_ERROR(complaints.ToStatus());
-  return std::unique_ptr<Model>(
-      std::make_unique<ScenarioTowers>(inputs, make_bottom, tower, device));
+  return std::unique_ptr<Model>(std::make_unique<T>(inputs, plan, device));
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Model>> MakeScenarioBottom(const spec::Job& job, Device& device) {
-  const spec::ScenarioBottom& given = job.model().scenario_bottom();
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kOne, complaints);
-  const spec::Mlp bottom =
-      MlpOr(given.bottom(), given.has_bottom(), {512, 256, 128}, inputs.path("bottom"), complaints);
-  ExpectHidden(inputs, "bottom", bottom, complaints);
-  const spec::Mlp tower =
-      MlpOr(given.tower(), given.has_tower(), {128, 64}, inputs.path("tower"), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeSharedMlp(list, width, bottom, static_cast<size_t>(inputs.scenarios));
-      },
-      tower, complaints, device);
+  return Make<ScenarioTowers>(
+      inputs, PlanSharedMlp(inputs, job.model().scenario_bottom(), NamesOf(inputs), complaints),
+      complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakeScenarioMmoe(const spec::Job& job, Device& device) {
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kOne, complaints);
-  const spec::Mmoe options = CheckedMixture(inputs, job.model().scenario_mmoe(), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeMixture(list, width, options, NamesOf(inputs));
-      },
-      options.tower(), complaints, device);
+  return Make<ScenarioTowers>(
+      inputs, PlanMixture(inputs, job.model().scenario_mmoe(), NamesOf(inputs), complaints),
+      complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakeScenarioPle(const spec::Job& job, Device& device) {
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kOne, complaints);
-  const spec::Ple options = CheckedExtraction(inputs, job.model().scenario_ple(), complaints);
-  return Make(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeExtraction(list, width, options, NamesOf(inputs));
-      },
-      options.tower(), complaints, device);
+  return Make<ScenarioTowers>(
+      inputs, PlanExtraction(inputs, job.model().scenario_ple(), NamesOf(inputs), complaints),
+      complaints, device);
 }
 
 Result<std::unique_ptr<Model>> MakeHmoe(const spec::Job& job, Device& device) {
   Complaints complaints;
   const PointwiseInputs inputs = ParseInputs(job, TaskCount::kOne, complaints);
-  const spec::Hmoe& given = job.model().hmoe();
-  spec::Mmoe mixture;  // the same options by the same names
-  mixture.set_experts(given.experts());
-  if (given.has_expert()) *mixture.mutable_expert() = given.expert();
-  if (given.has_gate()) *mixture.mutable_gate() = given.gate();
-  if (given.has_tower()) *mixture.mutable_tower() = given.tower();
-  const spec::Mmoe options = CheckedMixture(inputs, mixture, complaints);
-  EMPORIUM_RETURN_IF_ERROR(complaints.ToStatus());
-  return std::unique_ptr<Model>(std::make_unique<HmoeModel>(
-      inputs,
-      [&](ParameterList& list, int64_t width) {
-        return MakeMixture(list, width, options, NamesOf(inputs));
-      },
-      options.tower(), options.gate(), device));
+  return Make<HmoeModel>(inputs,
+                         PlanMixture(inputs, job.model().hmoe(), NamesOf(inputs), complaints),
+                         complaints, device);
 }
 
 }  // namespace emporium::models

@@ -32,7 +32,8 @@ class Figures(unittest.TestCase):
 
     def run_with(self, measurements, *identifiers, write=False, data=None):
         self.figures.MEASUREMENTS = measurements
-        options = types.SimpleNamespace(data=data, build="build", write=write, verbose=False)
+        options = types.SimpleNamespace(data=data, build="build", write=write, verbose=False,
+                                        recorded=False)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = self.figures.run(identifiers, options)

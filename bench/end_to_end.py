@@ -1,7 +1,7 @@
-"""Workloads W1, W1s and W3 beside PyTorch and, where it is installed, FBGEMM and TorchRec: ours
+"""Workloads W1, W1s, W2 and W3 beside PyTorch and, where it is installed, FBGEMM and TorchRec: ours
 before and after the peers, so that what else the machine does meets both.
 
-usage: end_to_end.py --build DIR --peers SCRIPTS [--peers_python PYTHON] [--workload W1,W1s,W3]
+usage: end_to_end.py --build DIR --peers SCRIPTS [--peers_python PYTHON] [--workload W1,W1s,W2,W3]
 
 SCRIPTS and PYTHON are those of bench/peers.
 """
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--peers", required=True)
     parser.add_argument("--peers_python", default=sys.executable)
-    parser.add_argument("--workload", default="W1,W1s,W3")
+    parser.add_argument("--workload", default="W1,W1s,W2,W3")
     options = parser.parse_args()
     for workload in options.workload.split(","):
         before = ours(options, workload)

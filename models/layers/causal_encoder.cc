@@ -1,16 +1,12 @@
 #include "models/layers/causal_encoder.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
-#include <utility>
 
 #include "models/rows.h"
 #include "proto/check.h"
@@ -18,10 +14,6 @@
 namespace emporium::models {
 
 namespace {
-
-// Sequences of one group are at most so many times as long as each other, so that little is padded
-// and few groups are made.
-constexpr int32_t kSpread = 4;
 
 // [length, length]: -inf where the column comes after the row.
 at::Tensor CausalMask(const Pass& pass, int64_t length) {
@@ -46,17 +38,9 @@ std::vector<int32_t> Distances(int64_t length) {
 
 }  // namespace
 
-struct CausalEncoder::Group {
-  int64_t sequences = 0;
-  int64_t length = 0;            // of the longest
-  std::span<const int32_t> row;  // [sequences * length] of x; -1: padding
+struct CausalEncoder::Shifts {
   at::Tensor mask;
-  std::span<const int32_t> distance;
-};
-
-struct CausalEncoder::Groups {
-  std::vector<Group> group;
-  std::span<const int32_t> place;  // of each row of x among the groups' rows, one after another
+  std::span<const int32_t> distance;  // of each pair of elements, for the relative bias
 };
 
 CausalEncoder::CausalEncoder(ParameterList& list, const std::string& name,
@@ -82,72 +66,42 @@ CausalEncoder::CausalEncoder(ParameterList& list, const std::string& name,
   }
 }
 
-CausalEncoder::Groups CausalEncoder::GroupByLength(Pass& pass, std::span<const int32_t> offset) {
-  const auto length_of = [offset](size_t b) { return offset[b + 1] - offset[b]; };
-  std::map<int32_t, std::vector<size_t>> by_bound;  // sequences by the bound of their lengths
-  for (size_t b = 0; b + 1 < offset.size(); ++b) {
-    if (length_of(b) == 0) continue;
-    int32_t bound = kSpread;
-    while (bound < length_of(b)) bound *= kSpread;
-    by_bound[bound].push_back(b);
-  }
-  Groups groups;
-  std::vector<int32_t> place(static_cast<size_t>(offset.back()), -1);
-  int32_t next = 0;
-  for (const auto& [bound, sequences] : by_bound) {
-    int32_t longest = 0;
-    for (size_t b : sequences) longest = std::max(longest, length_of(b));
-    std::vector<int32_t> row;
-    for (size_t b : sequences) {
-      for (int32_t j = 0; j < longest; ++j, ++next) {
-        row.push_back(j < length_of(b) ? offset[b] + j : -1);
-        if (row.back() >= 0) place[static_cast<size_t>(row.back())] = next;
-      }
-    }
-    Group group;
-    group.sequences = static_cast<int64_t>(sequences.size());
-    group.length = longest;
-    group.row = pass.Keep(std::move(row));
-    group.mask = CausalMask(pass, longest);
-    group.distance = pass.Keep(Distances(longest));
-    groups.group.push_back(std::move(group));
-  }
-  groups.place = pass.Keep(std::move(place));
-  return groups;
-}
-
 at::Tensor CausalEncoder::Attend(Pass& pass, const Layer& layer, const at::Tensor& qkv,
-                                 const Group& group) const {
-  const int64_t n = group.sequences;
+                                 const LengthGroup& group, const Shifts& shifts) const {
+  const int64_t n = group.size();
   const int64_t t = group.length;
   const int64_t h = shape_.heads;
   const int64_t w = shape_.width;
-  const at::Tensor parts =  // [3, n, h, t, w / h]
-      TakeRows(pass, qkv, group.row).view({n, t, 3, h, w / h}).permute({2, 0, 3, 1, 4});
+  const std::vector<at::Tensor> parts =  // each [n, h, t, w / h]
+      TakeRows(pass, qkv, group.row).view({n, t, 3, h, w / h}).permute({2, 0, 3, 1, 4}).unbind(0);
   const double scale = std::sqrt(static_cast<double>(h) / static_cast<double>(w));
-  at::Tensor scores = at::matmul(parts.select(0, 0).mul(scale), parts.select(0, 1).transpose(2, 3));
-  scores = scores.add(group.mask);
+  at::Tensor scores = at::matmul(parts[0].mul(scale), parts[1].transpose(2, 3));
+  scores = scores.add(shifts.mask);
   if (layer.relative_bias.exists()) {
-    const at::Tensor bias = TakeRows(pass, pass.dense(layer.relative_bias), group.distance);
+    const at::Tensor bias = TakeRows(pass, pass.dense(layer.relative_bias), shifts.distance);
     scores = scores.add(bias.view({t, t, h}).permute({2, 0, 1}));
   }
   const at::Tensor shares = pass.Dropout(at::softmax(scores, 3), shape_.dropout);
-  return at::matmul(shares, parts.select(0, 2)).transpose(1, 2).reshape({n * t, w});
+  return at::matmul(shares, parts[2]).transpose(1, 2).reshape({n * t, w});
 }
 
 at::Tensor CausalEncoder::Forward(Pass& pass, const at::Tensor& x,
                                   std::span<const int32_t> offset) const {
-  const Groups groups = GroupByLength(pass, offset);
-  for (const Group& group : groups.group) {
+  const LengthGroups by_length(pass, offset);
+  const std::vector<LengthGroup>& groups = by_length.groups();
+  std::vector<Shifts> shifts;
+  for (const LengthGroup& group : groups) {
     EMPORIUM_CHECK(group.length <= shape_.max_length, "a sequence is at most as long as said");
+    shifts.push_back({CausalMask(pass, group.length), pass.Keep(Distances(group.length))});
   }
   at::Tensor state = x;
   for (const Layer& layer : layers_) {
     const at::Tensor qkv = layer.attention_in.Forward(pass, state);
     std::vector<at::Tensor> attended;
-    for (const Group& group : groups.group) attended.push_back(Attend(pass, layer, qkv, group));
-    const at::Tensor joined = attended.size() == 1 ? attended[0] : at::cat(attended);
-    const at::Tensor seen = layer.attention_out.Forward(pass, TakeRows(pass, joined, groups.place));
+    for (size_t g = 0; g < groups.size(); ++g) {
+      attended.push_back(Attend(pass, layer, qkv, groups[g], shifts[g]));
+    }
+    const at::Tensor seen = layer.attention_out.Forward(pass, by_length.Join(attended));
     state = layer.norm1.Forward(pass, state.add(pass.Dropout(seen, shape_.dropout)));
     const at::Tensor inner = at::gelu(layer.feed_forward_in.Forward(pass, state));
     const at::Tensor outer = layer.feed_forward_out.Forward(pass, inner);

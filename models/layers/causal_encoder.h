@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "models/layers/layers.h"
+#include "models/layers/length_groups.h"
 
 namespace emporium::models {
 
@@ -53,13 +54,11 @@ class CausalEncoder {
     Linear feed_forward_out;
     LayerNorm norm2;
   };
-  struct Group;   // sequences of like length
-  struct Groups;  // all of a batch, and where its rows went
+  struct Shifts;  // what a group's scores are shifted by
 
-  static Groups GroupByLength(Pass& pass, std::span<const int32_t> offset);
   // Attention within the sequences of one group: [sequences * length, width].
-  at::Tensor Attend(Pass& pass, const Layer& layer, const at::Tensor& qkv,
-                    const Group& group) const;
+  at::Tensor Attend(Pass& pass, const Layer& layer, const at::Tensor& qkv, const LengthGroup& group,
+                    const Shifts& shifts) const;
 
   CausalEncoderShape shape_;
   std::vector<Layer> layers_;

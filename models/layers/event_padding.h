@@ -1,5 +1,5 @@
-// The events of a batch's samples as one rectangle, for what is taken over a sample's own events.
-// Belongs to one pass; what Pad gives keeps its place in the graph.
+// What is taken over a sample's own events: which they are, and all as one rectangle. Belongs to
+// one pass; what Pad gives keeps its place in the graph.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,12 @@
 #include "models/pass.h"
 
 namespace emporium::models {
+
+// Which events each sample has. Samples may share a history.
+struct Histories {
+  std::span<const int32_t> offset;  // history k has the events offset[k] .. offset[k + 1]
+  std::span<const int32_t> of;      // [B] the history of each sample; empty: sample b has history b
+};
 
 class EventPadding {
  public:

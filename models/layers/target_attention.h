@@ -8,7 +8,8 @@
 // are those of real events. A sample without events gets zeros.
 //
 // The first layer W is computed as (W_t + W_d) t + (W_h - W_d) h_j + W_p (t * h_j): the same
-// function, of half the columns, the first term once a sample.
+// function, of half the columns, the first term once a sample, and the second once an event where
+// samples share their history.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,6 +18,7 @@
 #include <span>
 #include <string>
 
+#include "models/layers/event_padding.h"
 #include "models/layers/mlp.h"
 #include "models/parameters.h"
 #include "models/pass.h"
@@ -30,14 +32,17 @@ class TargetAttention {
   TargetAttention(ParameterList& list, const std::string& name, int64_t width,
                   const spec::Mlp& options, bool softmax);
 
-  // target [B, width]; sample b has the rows offset[b] .. offset[b + 1] of `events` [E, width].
-  // `offset` must live as long as the graph. Result [B, width].
+  // target [B, width], events [E, width] of the histories, which must live as long as the graph.
+  // Result [B, width].
   at::Tensor Forward(Pass& pass, const at::Tensor& target, const at::Tensor& events,
-                     std::span<const int32_t> offset) const;
+                     const Histories& histories) const;
 
  private:
+  struct Pairs;  // of a sample and an event
+
+  static Pairs PairsOf(Pass& pass, const Histories& histories);
   at::Tensor FirstLayer(Pass& pass, const at::Tensor& target, const at::Tensor& events,
-                        std::span<const int32_t> sample_of) const;
+                        const at::Tensor& of_pairs, const Pairs& pairs) const;
 
   int64_t width_ = 0;
   bool softmax_ = false;

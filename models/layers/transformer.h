@@ -4,6 +4,10 @@
 //
 // Where only the first position is read, the last layer computes its queries, feed-forward and
 // norms for it alone: the same function, a third less work.
+//
+// Sequences lie one after another without padding; only the attention pads, within groups of
+// sequences of like length. Where elements of several sequences are the same row, the first layer
+// computes its keys and values once for them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,13 +36,13 @@ class Encoder {
   Encoder() = default;
   Encoder(ParameterList& list, const std::string& name, const EncoderShape& shape);
 
-  // x [samples * length, width], sample by sample; lengths[b] >= 1 positions of sample b are real,
-  // the others are never attended to. Result [samples, width].
-  at::Tensor Forward(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
-                     int64_t length) const;
-  // The same at every position, [samples * length, width]; at padding it means nothing.
-  at::Tensor ForwardAll(Pass& pass, const at::Tensor& x, std::span<const int32_t> lengths,
-                        int64_t length) const;
+  // x [n, width]; sequence b is the elements offset[b] .. offset[b + 1], at least one of each, and
+  // element i is row[i] of x; without `row`, row i. Result [samples, width].
+  at::Tensor Forward(Pass& pass, const at::Tensor& x, std::span<const int32_t> offset,
+                     std::span<const int32_t> row = {}) const;
+  // The same at every element; sequences may be empty, but not all.
+  at::Tensor ForwardAll(Pass& pass, const at::Tensor& x, std::span<const int32_t> offset,
+                        std::span<const int32_t> row = {}) const;
 
  private:
   struct Layer {
@@ -50,12 +54,18 @@ class Encoder {
     LayerNorm norm2;
   };
 
-  // Attention of `queries` positions of every sample over all of them: [samples * queries, width].
-  at::Tensor Attend(Pass& pass, const Layer& layer, const at::Tensor& x, const at::Tensor& mask,
-                    int64_t samples, int64_t length, int64_t queries) const;
-  // All positions through the first so many layers.
-  at::Tensor Through(Pass& pass, size_t layers, const at::Tensor& x, const at::Tensor& mask,
-                     int64_t samples, int64_t length) const;
+  struct Sequences;  // of a batch, by length
+
+  // Attention of all elements over their sequences; x are the rows that they are read from.
+  at::Tensor AttendAll(Pass& pass, const Layer& layer, const at::Tensor& x,
+                       const Sequences& sequences, bool rows_repeat) const;
+  // Attention of the first element of each: `first` [samples, width].
+  at::Tensor AttendFirst(Pass& pass, const Layer& layer, const at::Tensor& x,
+                         const at::Tensor& first, const Sequences& sequences,
+                         bool rows_repeat) const;
+  // All elements through the first so many layers.
+  at::Tensor Through(Pass& pass, size_t layers, const at::Tensor& x, const Sequences& sequences,
+                     std::span<const int32_t> row) const;
   at::Tensor Rest(Pass& pass, const Layer& layer, const at::Tensor& residual,
                   const at::Tensor& attended) const;
 

@@ -11,6 +11,7 @@
 // the target is always the first element.
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -42,32 +43,28 @@ class BstModel final : public SequenceModel {
 
  private:
   at::Tensor Logits(Pass& pass) const override {
-    const Elements elements = ElementsOf(pass, /*with_target=*/true);
-    const at::Tensor x = ElementRows(pass, elements, true, positions_, position_width_);
-    const at::Tensor out = Output(pass, elements, x);
+    const SharedHistories past = Shared(pass);
+    const at::Tensor x =
+        ElementRows(pass, past, /*with_targets=*/true, positions_, position_width_);
+    const at::Tensor out = Output(pass, ElementsOf(pass, past), x);
     return mlp_.Forward(pass, WithPlain(pass, {out})).select(1, 0).contiguous();
   }
 
   at::Tensor Output(Pass& pass, const Elements& elements, const at::Tensor& x) const {
-    if (output_ == spec::Bst::TARGET) {
-      return encoder_.Forward(pass, x, elements.lengths, elements.length);
+    const std::span<const int32_t> offset = elements.offset;
+    if (output_ == spec::Bst::TARGET) return encoder_.Forward(pass, x, offset, elements.row);
+    const at::Tensor all = encoder_.ForwardAll(pass, x, offset, elements.row);
+    if (output_ != spec::Bst::FLATTEN) {
+      return PoolRows(pass, all, offset,
+                      output_ == spec::Bst::MEAN ? PoolKind::kMean : PoolKind::kSum);
     }
-    const at::Tensor all = encoder_.ForwardAll(pass, x, elements.lengths, elements.length);
     const int64_t samples = pass.batch().samples;
-    std::vector<int32_t> place;  // of the elements that are read
-    std::vector<int32_t> offset{0};
-    const bool flat = output_ == spec::Bst::FLATTEN;
+    std::vector<int32_t> element(static_cast<size_t>(samples * places_), -1);
     for (int64_t b = 0; b < samples; ++b) {
-      for (int32_t k = 0; k < elements.lengths[b]; ++k) {
-        place.push_back(static_cast<int32_t>(b * elements.length + k));
-      }
-      if (flat) place.resize(static_cast<size_t>((b + 1) * places_), -1);
-      offset.push_back(static_cast<int32_t>(place.size()));
+      const auto first = element.begin() + b * places_;
+      std::iota(first, first + offset[b + 1] - offset[b], offset[b]);
     }
-    const at::Tensor read = TakeRows(pass, all, pass.Keep(std::move(place)));
-    if (flat) return read.view({samples, places_ * width_});
-    return PoolRows(pass, read, pass.Keep(std::move(offset)),
-                    output_ == spec::Bst::MEAN ? PoolKind::kMean : PoolKind::kSum);
+    return TakeRows(pass, all, pass.Keep(std::move(element))).view({samples, places_ * width_});
   }
 
   const spec::Bst::Output output_;
@@ -102,31 +99,31 @@ class BstDinModel final : public SequenceModel {
  private:
   at::Tensor Logits(Pass& pass) const override {
     const at::Tensor t = Targets(pass);
-    Elements elements = ElementsOf(pass, /*with_target=*/false);
-    const at::Tensor x = Placed(pass, elements, false);
-    // A sample without events attends to a row of zeros, and nobody reads what comes of it.
-    for (int32_t& length : elements.lengths) length = std::max(length, 1);
-    const at::Tensor all = encoder_.ForwardAll(pass, x, elements.lengths, elements.length);
-    const at::Tensor h = TakeRows(pass, all, elements.event);
-    const std::span<const int32_t> offset = EventOffsets(pass);
-    const at::Tensor r = attention_.Forward(pass, t, h, offset);
-    const at::Tensor s = with_target_ ? Summary(pass) : PoolRows(pass, h, offset, PoolKind::kMean);
+    const SharedHistories past = Shared(pass);
+    const at::Tensor x = Placed(pass, past, /*with_targets=*/false);
+    const at::Tensor h =
+        x.size(0) == 0 ? x : encoder_.ForwardAll(pass, x, past.lists.offset);  // newest first
+    const at::Tensor r = attention_.Forward(pass, t, h, past.lists);
+    const at::Tensor s = with_target_ ? OfTargets(pass, past) : MeanOf(pass, h, past.lists);
     return mlp_.Forward(pass, WithPlain(pass, {t, r, s})).select(1, 0).contiguous();
   }
 
-  // The rows of the elements with their position vectors added. An event has the same position
-  // whether the target stands before it or not.
-  at::Tensor Placed(Pass& pass, const Elements& elements, bool with_target) const {
-    at::Tensor rows = ElementRows(pass, elements, with_target, {}, 0);
+  // The element rows with their position vectors added.
+  at::Tensor Placed(Pass& pass, const SharedHistories& past, bool with_targets) const {
+    at::Tensor rows = ElementRows(pass, past, with_targets, {}, 0);
     if (!positions_.exists()) return rows;
-    std::vector<int32_t> position(elements.position.begin(), elements.position.end());
-    for (int32_t& place : position) place += place >= 0 && !with_target ? 1 : 0;
-    return rows.add(TakeRows(pass, pass.dense(positions_), pass.Keep(std::move(position))));
+    return rows.add(TakeRows(pass, pass.dense(positions_), PositionsOf(pass, past, with_targets)));
   }
 
-  at::Tensor Summary(Pass& pass) const {
-    const Elements elements = ElementsOf(pass, /*with_target=*/true);
-    return summary_.Forward(pass, Placed(pass, elements, true), elements.lengths, elements.length);
+  at::Tensor OfTargets(Pass& pass, const SharedHistories& past) const {
+    const Elements elements = ElementsOf(pass, past);
+    const at::Tensor x = Placed(pass, past, /*with_targets=*/true);
+    return summary_.Forward(pass, x, elements.offset, elements.row);
+  }
+
+  static at::Tensor MeanOf(Pass& pass, const at::Tensor& h, const Histories& lists) {
+    const at::Tensor mean = PoolRows(pass, h, lists.offset, PoolKind::kMean);
+    return lists.of.empty() ? mean : TakeRows(pass, mean, lists.of);
   }
 
   const bool with_target_;

@@ -26,7 +26,8 @@ class DinModel final : public SequenceModel {
  private:
   at::Tensor Logits(Pass& pass) const override {
     const at::Tensor t = Targets(pass);
-    const at::Tensor r = attention_.Forward(pass, t, Events(pass), EventOffsets(pass));
+    const SharedHistories past = Shared(pass);
+    const at::Tensor r = attention_.Forward(pass, t, Events(pass, past), past.lists);
     return mlp_.Forward(pass, WithPlain(pass, {t, r})).select(1, 0).contiguous();
   }
 

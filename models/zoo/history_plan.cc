@@ -36,7 +36,6 @@ HistoryPlan PlanHistory(const HistoryColumns& history, int32_t samples, bool ite
       }
     }
     plan.offset.push_back(static_cast<int32_t>(plan.event.size()));
-    plan.longest = std::max(plan.longest, plan.length(b));
   }
   return plan;
 }

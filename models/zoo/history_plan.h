@@ -16,7 +16,6 @@ namespace emporium::models {
 struct HistoryPlan {
   std::vector<int32_t> offset;
   std::vector<int32_t> event;
-  int32_t longest = 0;
 
   int32_t length(int32_t b) const { return offset[b + 1] - offset[b]; }
 };

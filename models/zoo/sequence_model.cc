@@ -31,6 +31,13 @@ RowPart IndexedPart(const Pass& pass, TableId table, int32_t dim, std::span<cons
   return part;
 }
 
+std::vector<int32_t> Picked(std::span<const int32_t> of, std::span<const int32_t> which) {
+  std::vector<int32_t> picked;
+  picked.reserve(which.size());
+  for (int32_t i : which) picked.push_back(of[i]);
+  return picked;
+}
+
 }  // namespace
 
 SequenceInputs ParseSequences(const spec::Job& job, TaskCount tasks, Complaints& complaints) {
@@ -122,59 +129,98 @@ at::Tensor SequenceModel::Targets(Pass& pass) const {
   return AssembleRows(pass, pass.batch().samples, sequences_.width, std::move(parts));
 }
 
-at::Tensor SequenceModel::Events(Pass& pass) const {
+SharedHistories SequenceModel::Shared(Pass& pass) const {
+  const std::span<const int32_t> offset = EventOffsets(pass);
+  const auto same_as_before = [&](int32_t b) {
+    for (size_t p = 0; p < sequences_.pairs.size(); ++p) {
+      const std::vector<int32_t>& index = HistoryRows(pass, p).index;
+      const auto at = [&](int32_t i) { return index.begin() + offset[i]; };
+      if (!std::equal(at(b - 1), at(b), at(b), at(b + 1))) return false;
+    }
+    return true;
+  };
+  std::vector<int32_t> of;
+  std::vector<int32_t> lists{0};
+  std::vector<int32_t> event;
+  for (int32_t b = 0; b < pass.batch().samples; ++b) {
+    if (b == 0 || !same_as_before(b)) {
+      EMPORIUM_CHECK(offset[b + 1] - offset[b] <= sequences_.longest,
+                     "a history is at most as long as the job says");
+      for (int32_t e = offset[b]; e < offset[b + 1]; ++e) event.push_back(e);
+      lists.push_back(static_cast<int32_t>(event.size()));
+    }
+    of.push_back(static_cast<int32_t>(lists.size()) - 2);
+  }
+  if (lists.size() == offset.size()) of.clear();
+  return {{pass.Keep(std::move(lists)), pass.Keep(std::move(of))}, pass.Keep(std::move(event))};
+}
+
+at::Tensor SequenceModel::EventRows(Pass& pass, const SharedHistories* past) const {
   std::vector<RowPart> parts;
+  size_t events = static_cast<size_t>(EventOffsets(pass).back());
   for (size_t p = 0; p < sequences_.pairs.size(); ++p) {
     const SequenceInputs::Pair& pair = sequences_.pairs[p];
     const RowLists& rows = HistoryRows(pass, p);
-    parts.push_back(IndexedPart(pass, rows.table, pair.dim, rows.index));
+    std::span<const int32_t> index = rows.index;
+    if (past != nullptr && !past->lists.of.empty()) {
+      index = pass.Keep(Picked(rows.index, past->event));
+      events = index.size();
+    }
+    parts.push_back(IndexedPart(pass, rows.table, pair.dim, index));
     parts.back().column = pair.column;
   }
-  return AssembleRows(pass, EventOffsets(pass).back(), sequences_.width, std::move(parts));
+  return AssembleRows(pass, static_cast<int64_t>(events), sequences_.width, std::move(parts));
 }
 
-Elements SequenceModel::ElementsOf(Pass& pass, bool with_target) const {
-  const std::span<const int32_t> offset = EventOffsets(pass);
+at::Tensor SequenceModel::Events(Pass& pass) const { return EventRows(pass, nullptr); }
+
+at::Tensor SequenceModel::Events(Pass& pass, const SharedHistories& past) const {
+  return EventRows(pass, &past);
+}
+
+Elements SequenceModel::ElementsOf(Pass& pass, const SharedHistories& past) {
   const int32_t samples = pass.batch().samples;
-  Elements elements;
+  std::vector<int32_t> offset{0};
+  std::vector<int32_t> row;
   for (int32_t b = 0; b < samples; ++b) {
-    const int32_t events = offset[b + 1] - offset[b];
-    EMPORIUM_CHECK(events <= sequences_.longest, "a history is at most as long as the job says");
-    elements.lengths.push_back(events + (with_target ? 1 : 0));
-    elements.length = std::max<int64_t>(elements.length, elements.lengths.back());
-  }
-  std::vector<int32_t> position(static_cast<size_t>(samples * elements.length), -1);
-  std::vector<int32_t> event;
-  event.reserve(static_cast<size_t>(offset.back()));
-  for (int32_t b = 0; b < samples; ++b) {
-    const auto first = static_cast<int32_t>(b * elements.length);
-    for (int32_t k = 0; k < elements.lengths[b]; ++k) {
-      position[static_cast<size_t>(first + k)] = k;
-      if (k > 0 || !with_target) event.push_back(first + k);
+    const int32_t k = past.lists.of.empty() ? b : past.lists.of[b];
+    row.push_back(b);
+    for (int32_t e = past.lists.offset[k]; e < past.lists.offset[k + 1]; ++e) {
+      row.push_back(samples + e);
     }
+    offset.push_back(static_cast<int32_t>(row.size()));
   }
-  elements.position = pass.Keep(std::move(position));
-  elements.event = pass.Keep(std::move(event));
-  return elements;
+  return {pass.Keep(std::move(offset)), pass.Keep(std::move(row))};
 }
 
-at::Tensor SequenceModel::ElementRows(Pass& pass, const Elements& elements, bool with_target,
+std::span<const int32_t> SequenceModel::PositionsOf(Pass& pass, const SharedHistories& past,
+                                                    bool with_targets) const {
+  std::vector<int32_t> position(with_targets ? static_cast<size_t>(pass.batch().samples) : 0, 0);
+  const std::span<const int32_t> offset = past.lists.offset;
+  for (size_t k = 0; k + 1 < offset.size(); ++k) {
+    for (int32_t j = 1; j <= offset[k + 1] - offset[k]; ++j) position.push_back(j);
+  }
+  return pass.Keep(std::move(position));
+}
+
+at::Tensor SequenceModel::ElementRows(Pass& pass, const SharedHistories& past, bool with_targets,
                                       ParameterId positions, int64_t position_width) const {
-  const std::span<const int32_t> offset = EventOffsets(pass);
-  const size_t places = elements.position.size();
+  const std::span<const int32_t> offset = past.lists.offset;
+  const std::span<const int32_t> position = PositionsOf(pass, past, with_targets);
   std::vector<RowPart> parts;
   for (size_t p = 0; p < sequences_.pairs.size(); ++p) {
     const RowLists& history = HistoryRows(pass, p);
     const RowLists& target = TargetRows(pass, p);
-    std::vector<int32_t> index(places, -1);
-    auto next = elements.event.begin();
-    for (int32_t b = 0; b < pass.batch().samples; ++b) {
+    std::vector<int32_t> index;
+    index.reserve(position.size());
+    for (int32_t b = 0; with_targets && b < pass.batch().samples; ++b) {
       // A target of no key is a row of zeros.
-      if (with_target && target.offset[b + 1] > target.offset[b]) {
-        index[static_cast<size_t>(b * elements.length)] = target.index[target.offset[b]];
-      }
-      for (int32_t j = offset[b + 1]; j > offset[b]; --j) {
-        index[static_cast<size_t>(*next++)] = history.index[j - 1];
+      const bool has_key = target.offset[b + 1] > target.offset[b];
+      index.push_back(has_key ? target.index[target.offset[b]] : -1);
+    }
+    for (size_t k = 0; k + 1 < offset.size(); ++k) {
+      for (int32_t e = offset[k + 1]; e > offset[k]; --e) {
+        index.push_back(history.index[past.event[e - 1]]);
       }
     }
     parts.push_back(
@@ -184,12 +230,12 @@ at::Tensor SequenceModel::ElementRows(Pass& pass, const Elements& elements, bool
   if (position_width > 0) {
     RowPart part;
     part.source = pass.dense(positions);
-    part.lists = ListsOf(elements.position);
+    part.lists = ListsOf(position);
     part.column = sequences_.width;
     parts.push_back(std::move(part));
   }
-  return AssembleRows(pass, static_cast<int64_t>(places), sequences_.width + position_width,
-                      std::move(parts));
+  return AssembleRows(pass, static_cast<int64_t>(position.size()),
+                      sequences_.width + position_width, std::move(parts));
 }
 
 at::Tensor SequenceModel::WithPlain(Pass& pass, std::vector<at::Tensor> parts) const {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "models/layers/event_padding.h"
 #include "models/layers/mlp.h"
 #include "models/layers/transformer.h"
 #include "models/zoo/pointwise_model.h"
@@ -39,13 +40,19 @@ SequenceInputs ParseSequences(const spec::Job& job, TaskCount tasks, Complaints&
 EncoderShape ParseEncoder(const spec::SequenceEncoder& options, int64_t width,
                           const std::string& field, Complaints& complaints);
 
-// The elements of the samples of a batch for an encoder, `length` places a sample: the target, or
-// nothing, and then the events from the newest back; the rest is padding.
+// The histories of a batch, of which samples that follow each other share one where they have the
+// same events, as a positive and its negatives do: what depends on the events alone is computed
+// once for them.
+struct SharedHistories {
+  Histories lists;
+  std::span<const int32_t> event;  // of the batch, of each event of the lists; oldest first
+};
+
+// What an encoder takes over a target and its history: the rows of all targets and then those of
+// the histories' events from the newest back, and sequences of them.
 struct Elements {
-  int64_t length = 1;
-  std::vector<int32_t> lengths;       // real places of each sample
-  std::span<const int32_t> position;  // of each place: places before it; -1: padding
-  std::span<const int32_t> event;     // places of all events, the newest of each sample first
+  std::span<const int32_t> offset;  // sample b has the elements offset[b] .. offset[b + 1]
+  std::span<const int32_t> row;     // of each element
 };
 
 class SequenceModel : public PointwiseModel {
@@ -55,13 +62,20 @@ class SequenceModel : public PointwiseModel {
   const SequenceInputs& sequences() const { return sequences_; }
   // Sample b has the events offset[b] .. offset[b + 1]; lives as long as the batch.
   std::span<const int32_t> EventOffsets(const Pass& pass) const;
+  SharedHistories Shared(Pass& pass) const;
   at::Tensor Targets(Pass& pass) const;  // t [B, width]
-  at::Tensor Events(Pass& pass) const;   // h [E, width], oldest first
-  Elements ElementsOf(Pass& pass, bool with_target) const;
-  // Their rows in the columns before `position_width` columns of the position vectors, which may be
-  // 0: [B * length, width + position_width].
-  at::Tensor ElementRows(Pass& pass, const Elements& elements, bool with_target,
+  at::Tensor Events(Pass& pass) const;   // h [E, width] of all samples, oldest first
+  at::Tensor Events(Pass& pass, const SharedHistories& past) const;  // those of the lists
+  // The sequences [target; events from the newest back] of the samples.
+  static Elements ElementsOf(Pass& pass, const SharedHistories& past);
+  // The rows of the targets, if wanted, and of the histories' events, from the newest back of each,
+  // in the columns before `position_width` columns of the position vectors, which may be 0. Of
+  // positions the target has 0, the newest event 1.
+  at::Tensor ElementRows(Pass& pass, const SharedHistories& past, bool with_targets,
                          ParameterId positions, int64_t position_width) const;
+  // The positions of those rows.
+  std::span<const int32_t> PositionsOf(Pass& pass, const SharedHistories& past,
+                                       bool with_targets) const;
   // [plain features; parts] for the last MLP.
   at::Tensor WithPlain(Pass& pass, std::vector<at::Tensor> parts) const;
   // The rows of a pair, and of field i of those behind the pairs.
@@ -71,6 +85,7 @@ class SequenceModel : public PointwiseModel {
 
  private:
   const RowLists& Field(const Pass& pass, size_t f, const std::string& feature) const;
+  at::Tensor EventRows(Pass& pass, const SharedHistories* past) const;
 
   const SequenceInputs sequences_;
 };

@@ -145,7 +145,7 @@ class SfpNetModel final : public SequenceModel {
     parts.push_back(x.features);
     parts.push_back(scene.scenario);
     parts.push_back(PoolSpread(pass, x.events, scene.of, spread_));
-    parts.push_back(attention_.Forward(pass, target, x.events, scene.of.offset));
+    parts.push_back(attention_.Forward(pass, target, x.events, {scene.of.offset, {}}));
     return mlp_.Forward(pass, at::cat(parts, 1)).select(1, 0).contiguous();
   }
 

@@ -64,8 +64,7 @@ at::Tensor ItemTower::Forward(Pass& pass, const at::Tensor& e) const {
 }
 
 struct TransformerTower::Slots {
-  int64_t length = 0;  // positions per sample, CLS included
-  std::vector<int32_t> lengths;
+  std::span<const int32_t> offset;  // sample b has the positions offset[b] .. offset[b + 1]
   std::span<const int32_t> cls, item, query, query_begin, query_end, action, position, gap;
 };
 
@@ -95,16 +94,16 @@ TransformerTower::Slots TransformerTower::FillSlots(Pass& pass) const {
                                        options_.spec.user_tower().history_dropout(),
                                        pass.training() ? &pass.random() : nullptr);
   Slots slots;
-  slots.length = plan.longest + 1;
-  const auto n = static_cast<size_t>(samples * slots.length);
+  const size_t n = plan.event.size() + static_cast<size_t>(samples);
+  std::vector<int32_t> offset{0};
   std::vector<int32_t> cls(n, -1), item(n, -1), query(n, -1), query_begin(n, 0), query_end(n, 0);
   std::vector<int32_t> action(n, -1), position(n, -1), gap(n, -1);
   const bool has_words = !history.query.index.empty();
   const bool has_action = !history.action.index.empty();
   for (int32_t b = 0; b < samples; ++b) {
-    auto at = static_cast<size_t>(b * slots.length);
+    auto at = static_cast<size_t>(offset.back());
     cls[at++] = 0;
-    slots.lengths.push_back(plan.length(b) + 1);
+    offset.push_back(offset.back() + plan.length(b) + 1);
     const int32_t newest = history.offset[b + 1] - 1;
     EMPORIUM_CHECK(newest - history.offset[b] < options_.max_length,
                    "a history is at most as long as the job says");
@@ -121,6 +120,7 @@ TransformerTower::Slots TransformerTower::FillSlots(Pass& pass) const {
       query_end[at] = history.query.offset[event + 1];
     }
   }
+  slots.offset = pass.Keep(std::move(offset));
   slots.cls = pass.Keep(std::move(cls));
   slots.item = pass.Keep(std::move(item));
   slots.query = pass.Keep(std::move(query));
@@ -149,11 +149,11 @@ at::Tensor TransformerTower::Forward(Pass& pass, const at::Tensor& e) const {
       parts.push_back(PlacedPart(pass, history.query.table, words));
     }
   }
-  const int64_t positions = pass.batch().samples * slots.length;
+  const int64_t positions = slots.offset.back();
   const at::Tensor events = AssembleRows(pass, positions, options_.dim, std::move(parts));
   const float rate = options_.spec.user_tower().transformer().dropout();
   const at::Tensor x = pass.Dropout(in_.Forward(pass, events), rate);
-  const at::Tensor u = encoder_.Forward(pass, x, slots.lengths, slots.length);
+  const at::Tensor u = encoder_.Forward(pass, x, slots.offset);
   return pass.Dropout(u, options_.spec.user_tower().user_dropout());
 }
 

@@ -95,28 +95,35 @@ inline Feed FeedOf(const TensorFile& file, const PointwiseCase& c) {
   return FeedOf(file, c.name, JobOf(file, c), TablesOf(file, c));
 }
 
-// Sample b alone.
-inline Batch Alone(const Batch& batch, int32_t b) {
-  Batch one;
-  one.samples = 1;
-  for (size_t at = static_cast<size_t>(b); at < batch.label.size();
-       at += static_cast<size_t>(batch.samples)) {
-    one.label.push_back(batch.label[at]);
+// The given samples, in that order; one may come several times.
+inline Batch Selected(const Batch& batch, const std::vector<int32_t>& samples) {
+  Batch some;
+  some.samples = static_cast<int32_t>(samples.size());
+  for (size_t task = 0; task < batch.label.size(); task += static_cast<size_t>(batch.samples)) {
+    for (int32_t b : samples) some.label.push_back(batch.label[task + static_cast<size_t>(b)]);
   }
-  if (!batch.scenario.empty()) one.scenario = {batch.scenario[static_cast<size_t>(b)]};
-  one.dense_width = batch.dense_width;
-  if (!batch.place.empty()) one.place = {batch.place[static_cast<size_t>(b)]};
-  const auto* dense = batch.dense.data() + b * batch.dense_width;
-  one.dense.assign(dense, dense + batch.dense_width);
+  some.dense_width = batch.dense_width;
+  for (int32_t b : samples) {
+    if (!batch.scenario.empty()) some.scenario.push_back(batch.scenario[static_cast<size_t>(b)]);
+    if (!batch.place.empty()) some.place.push_back(batch.place[static_cast<size_t>(b)]);
+    const auto dense = batch.dense.begin() + static_cast<int64_t>(b) * batch.dense_width;
+    some.dense.insert(some.dense.end(), dense, dense + batch.dense_width);
+  }
   for (const FieldColumn& field : batch.fields) {
     const auto& [table, index, offset] = field.rows;
-    one.fields.push_back(
-        {field.feature,
-         Lists(table.value(), {index.begin() + offset[b], index.begin() + offset[b + 1]},
-               {0, offset[b + 1] - offset[b]})});
+    std::vector<int32_t> indices;
+    std::vector<int32_t> offsets{0};
+    for (int32_t b : samples) {
+      indices.insert(indices.end(), index.begin() + offset[b], index.begin() + offset[b + 1]);
+      offsets.push_back(static_cast<int32_t>(indices.size()));
+    }
+    some.fields.push_back({field.feature, Lists(table.value(), indices, offsets)});
   }
-  return one;
+  return some;
 }
+
+// Sample b alone.
+inline Batch Alone(const Batch& batch, int32_t b) { return Selected(batch, {b}); }
 
 // Loss terms and gradients of a training step that was made from the file's state.
 inline void ExpectStepAsInFile(const Feed& feed, const std::map<std::string, double>& terms,

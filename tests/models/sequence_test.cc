@@ -129,6 +129,30 @@ TEST_P(Sequence, OneSampleScoresAloneAsInABatch) {
   }
 }
 
+// Neighbours with the same events share what depends on the events alone; the same samples in an
+// order in which neighbours differ share nothing.
+TEST_P(Sequence, SharedHistoriesChangeNothing) {
+  const std::vector<int32_t> histories = {0, 0, 0, 1, 1, 1, 3, 3, 3};
+  Batch together = Selected(batch_, histories);
+  const Batch targets = Selected(batch_, {0, 1, 2, 3, 0, 1, 2, 3, 0});
+  for (size_t f = 0; f < together.fields.size(); ++f) {
+    if (!together.fields[f].feature.starts_with("past_")) together.fields[f] = targets.fields[f];
+  }
+  const std::vector<int32_t> order = {0, 3, 6, 1, 4, 7, 2, 5, 8};
+  const Batch apart = Selected(together, order);
+  Feed sharing = MakeFeed();
+  Feed plain = MakeFeed();
+  const std::vector<float> scores = sharing.Score(together);
+  const std::vector<float> twins = plain.Score(apart);
+  for (size_t i = 0; i < order.size(); ++i) {
+    EXPECT_NEAR(twins[i], scores[static_cast<size_t>(order[i])], 1e-5) << i;
+  }
+  EXPECT_GT(std::abs(scores[0] - scores[1]), 1e-5);  // targets differ, so do scores
+  EXPECT_NEAR(sharing.Train(together, train_).at("loss"), plain.Train(apart, train_).at("loss"),
+              1e-6);
+  ExpectNear(sharing.Gradients(), plain.Gradients(), 1e-5, "gradients");
+}
+
 TEST_P(Sequence, OneSampleTrains) {
   for (int32_t b = 0; b < batch_.samples; ++b) {
     Feed feed = MakeFeed();

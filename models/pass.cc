@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "models/dropout.h"
 #include "proto/check.h"
 
 namespace emporium::models {
@@ -124,22 +125,11 @@ std::span<const int32_t> Pass::Keep(std::vector<int32_t> indices) {
 
 at::Tensor Pass::Dropout(const at::Tensor& x, float rate) {
   if (!training() || rate == 0) return x;
-  // Four decisions from one random word; the rate is a multiple of 2^-16, and the scale fits it.
-  const auto threshold = static_cast<uint64_t>(rate * 65536.0f);
+  // The rate is a multiple of 2^-16, and the scale fits it.
+  const auto threshold = static_cast<int32_t>(rate * 65536.0f);
   const float scale = 65536.0f / static_cast<float>(65536 - threshold);
   const at::Tensor mask = at::empty(x.sizes(), at::kFloat);
-  float* out = mask.data_ptr<float>();
-  const int64_t n = mask.numel();
-  const auto decide = [threshold, scale](uint64_t word, int64_t k) {
-    return ((word >> (16 * k)) & 0xffff) < threshold ? 0 : scale;
-  };
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const uint64_t word = random_->Next();
-    for (int64_t k = 0; k < 4; ++k) out[i + k] = decide(word, k);
-  }
-  const uint64_t word = random_->Next();
-  for (int64_t k = 0; i < n; ++i, ++k) out[i] = decide(word, k);
+  DropoutMask(*random_, threshold, scale, mask.numel(), mask.data_ptr<float>());
   return x.mul(ToDevice(mask));
 }
 

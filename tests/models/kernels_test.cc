@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "models/dropout.h"
 #include "models/random.h"
 #include "tests/models/feed.h"
 #include "tests/models/tensor_file.h"
@@ -17,6 +18,24 @@ std::vector<float> RandomFloats(Random& random, size_t n) {
   std::vector<float> result(n);
   for (float& x : result) x = random.Normal();
   return result;
+}
+
+TEST(Kernels, DropoutMaskIsTheStreamSixteenBitsEach) {
+  constexpr int32_t kThreshold = 19660;
+  for (int64_t n : {0, 1, 3, 4, 5, 127, 128, 129, 1000, 4099}) {
+    Random random(static_cast<uint64_t>(n)), twin(static_cast<uint64_t>(n));
+    std::vector<float> mask(static_cast<size_t>(n) + 1, -1);
+    DropoutMask(random, kThreshold, 1.5f, n, mask.data());
+    uint64_t word = twin.Next();
+    for (int64_t i = 0; i < n; ++i) {
+      if (i > 0 && i % 4 == 0) word = twin.Next();
+      const bool dropped = ((word >> (16 * (i % 4))) & 0xffff) < kThreshold;
+      ASSERT_EQ(mask[static_cast<size_t>(i)], dropped ? 0 : 1.5f) << i << " of " << n;
+    }
+    EXPECT_EQ(mask.back(), -1) << "written past the end";
+    if (n > 0 && n % 4 == 0) twin.Next();
+    EXPECT_EQ(random.Next(), twin.Next()) << "the stream goes on at the same place after " << n;
+  }
 }
 
 TEST(Kernels, GatherAndScatterEqualPyTorch) {

@@ -57,9 +57,11 @@ at::Tensor TargetAttention::FirstLayer(Pass& pass, const at::Tensor& target,
   const at::Tensor product = TakeRows(pass, target, pairs.sample).mul(of_pairs);
   const at::Tensor of_event = part(1).sub(part(2));  // [H, width]
   at::Tensor sum = TakeRows(pass, of_target, pairs.sample);
-  if (pairs.event.empty()) {
+  // What is computed once an event is then gathered for each pair, which pays where the layer is
+  // narrower than the rows.
+  if (pairs.event.empty() || width_ <= of_target.size(1)) {
     const at::Tensor weights = at::cat({of_event, part(3)}, 1);
-    return sum.addmm_(at::cat({events, product}, 1), weights.t());
+    return sum.addmm_(at::cat({of_pairs, product}, 1), weights.t());
   }
   sum.add_(TakeRows(pass, at::linear(events, of_event), pairs.event));
   return sum.addmm_(product, part(3).t());

@@ -61,7 +61,7 @@ def _among_99(figure, title, name, published):
     goal = {"sampled99_hr@10": 0.51, "sampled99_ndcg@10": 0.33}
     return Row(
         figure, f"{title}, {LEAVE_ONE_OUT}; ranked among 99 items that the user never had, drawn "
-        "by the job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99, {},
+        "by the job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99, ITEM_KNN,
         "one setting of widths and rates for all models; early stop on validation NDCG@10",
         [Entry("DIN with attributes", "beauty_din", (), goal, published),
          Entry("BST with attributes", "beauty_bst", (), goal),

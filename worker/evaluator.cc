@@ -40,11 +40,6 @@ std::string SliceSuffix(const EvalSettings& settings, int32_t column, const std:
   return "[" + settings.slice_columns[column] + "=" + value + "]";
 }
 
-std::span<const int32_t> Part(const std::vector<int32_t>& values,
-                              const std::vector<int32_t>& offset, size_t row) {
-  return std::span(values).subspan(offset[row], offset[row + 1] - offset[row]);
-}
-
 // The k of "ndcg@k"; 0 for another metric.
 uint32_t CutoffOf(const std::string& metric) {
   uint32_t k = 0;
@@ -201,8 +196,7 @@ std::string Evaluator::SliceText(const EvalSettings& settings, size_t column, in
   return std::string(source_.dataset().text(settings.slice_columns[column], code));
 }
 
-Result<std::vector<Evaluator::UserRanks>> Evaluator::RankByModel(const EvalBatch& batch,
-                                                                 RowSource& rows) {
+Result<std::vector<UserRanks>> Evaluator::RankByModel(const EvalBatch& batch, RowSource& rows) {
   EMPORIUM_ASSIGN_OR_RETURN(std::vector<float> users, scorer_.UserVectors(batch.planned, rows));
   const size_t width = scorer_.width();
   const ItemMatrix& items = items_->second;
@@ -217,19 +211,7 @@ Result<std::vector<Evaluator::UserRanks>> Evaluator::RankByModel(const EvalBatch
     if (popularity.wanted()) {
       EMPORIUM_RETURN_IF_ERROR(popularity.AddTo(scores, row, scorer_, rows));
     }
-    const std::span<const int32_t> targets = Part(batch.target, batch.target_offset, row);
-    RankTargets(scores, targets, Part(batch.masked, batch.masked_offset, row),
-                TieRule::kLowerNumberFirst, &ranks[row].all);
-    if (batch.ranked_offset.empty()) continue;
-    const std::span<const int32_t> sampled = Part(batch.ranked_item, batch.ranked_offset, row);
-    if (sampled.empty()) continue;
-    std::vector<float> among;
-    among.reserve(sampled.size());
-    for (const int32_t item : sampled) among.push_back(scores[item]);
-    for (const int32_t target : targets) {
-      const uint32_t rank = RankAmong(scores[target], target, among, sampled);
-      ranks[row].sampled.push_back(static_cast<int32_t>(rank));
-    }
+    ranks[row] = RankUser(batch, row, scores, TieRule::kLowerNumberFirst);
   }
   return ranks;
 }
@@ -238,28 +220,29 @@ Result<std::string> Evaluator::RankingResult(const EvalSettings& settings, const
                                              RowSource& rows) {
   EMPORIUM_ASSIGN_OR_RETURN(const auto model_ranks, RankByModel(batch, rows));
   Groups groups;
+  // Under the ranker's prefix, and among sampled items under both.
+  const auto add = [&](const std::string& ranker, int32_t column, const std::string& value,
+                       const UserRanks& ranks) {
+    AddUser(&groups, {ranker, column, value}, settings.cutoffs, ranks.all);
+    for (const int32_t& rank : ranks.sampled) {
+      AddUser(&groups, {ranker + SampledPrefix(settings.sampled_negatives), column, value},
+              settings.cutoffs, {&rank, 1});
+    }
+  };
   for (size_t row = 0; row < model_ranks.size(); ++row) {
     const UserRanks& ranks = model_ranks[row];
     if (ranks.all.empty()) continue;
-    const auto add = [&](int32_t column, const std::string& value) {
-      AddUser(&groups, {"", column, value}, settings.cutoffs, ranks.all);
-      for (const int32_t& rank : ranks.sampled) {
-        AddUser(&groups, {SampledPrefix(settings.sampled_negatives), column, value},
-                settings.cutoffs, {&rank, 1});
-      }
-    };
-    add(-1, "");
+    add("", -1, "", ranks);
     for (size_t c = 0; c < settings.slice_columns.size(); ++c) {
-      add(static_cast<int32_t>(c), SliceText(settings, c, batch.slice[c][row]));
+      add("", static_cast<int32_t>(c), SliceText(settings, c, batch.slice[c][row]), ranks);
     }
   }
   if (settings.floors) {
     EMPORIUM_RETURN_IF_ERROR(PrepareFloors(settings));
     const auto floor_ranks = floors_->floors.Rank(batch);
     for (size_t f = 0; f < floor_ranks.size(); ++f) {
-      for (const std::vector<int32_t>& ranks : floor_ranks[f]) {
-        if (ranks.empty()) continue;
-        AddUser(&groups, {floors_->floors.names()[f], -1, ""}, settings.cutoffs, ranks);
+      for (const UserRanks& ranks : floor_ranks[f]) {
+        if (!ranks.all.empty()) add(floors_->floors.names()[f], -1, "", ranks);
       }
     }
   }
@@ -329,7 +312,7 @@ Result<std::vector<control::Metric>> CombineRanking(const EvalSettings& settings
     const std::string suffix = SliceSuffix(settings, column, value);
     for (const models::NamedValue& mean : sums.Means()) {
       // Of one item: the hit rate again.
-      if (ranker.starts_with("sampled") && mean.name.starts_with("recall@")) continue;
+      if (ranker.find("sampled") != std::string::npos && mean.name.starts_with("recall@")) continue;
       metrics.push_back(MetricOf(ranker + mean.name + suffix, mean.value));
     }
     if (ranker.empty()) metrics.push_back(MetricOf("users" + suffix, sums.users()));

@@ -32,6 +32,7 @@
 #include "worker/row_source.h"
 #include "worker/scorer.h"
 #include "worker/stage_bodies.h"
+#include "worker/user_ranks.h"
 
 namespace emporium::worker {
 
@@ -61,11 +62,6 @@ class Evaluator {
 
  private:
   // Ranks of a user's targets among the catalogue, ascending, and among what was sampled for him.
-  struct UserRanks {
-    std::vector<int32_t> all;
-    std::vector<int32_t> sampled;
-  };
-
   Result<std::string> RankingResult(const EvalSettings& settings, const EvalBatch& batch,
                                     RowSource& rows);
   Result<std::string> PointwiseResult(const EvalSettings& settings, const EvalBatch& batch,

@@ -14,11 +14,6 @@ namespace {
 
 constexpr double kDay = 86400;
 
-std::span<const int32_t> Part(const std::vector<int32_t>& values,
-                              const std::vector<int32_t>& offset, size_t row) {
-  return std::span(values).subspan(offset[row], offset[row + 1] - offset[row]);
-}
-
 std::string PopularityName(double days) {
   if (days == 0) return "floor_popall_";
   std::ostringstream name;
@@ -124,18 +119,17 @@ std::span<const int32_t> Floors::UsersOf(int32_t item) const {
   return std::span(user_).subspan(user_offset_[item], user_offset_[item + 1] - user_offset_[item]);
 }
 
-std::vector<std::vector<std::vector<int32_t>>> Floors::Rank(const EvalBatch& batch) const {
+std::vector<std::vector<UserRanks>> Floors::Rank(const EvalBatch& batch) const {
   EMPORIUM_CHECK(batch.user.size() + 1 == batch.target_offset.size() &&
                      batch.user.size() + 1 == batch.masked_offset.size(),
                  "an evaluation batch names its users");
-  std::vector<std::vector<std::vector<int32_t>>> ranks;
+  std::vector<std::vector<UserRanks>> ranks;
   for (const double days : window_days_) ranks.push_back(RankByPopularity(batch, days));
   ranks.push_back(RankByNeighbours(batch));
   return ranks;
 }
 
-std::vector<std::vector<int32_t>> Floors::RankByPopularity(const EvalBatch& batch,
-                                                           double days) const {
+std::vector<UserRanks> Floors::RankByPopularity(const EvalBatch& batch, double days) const {
   // Users in order of reference time, so that the window only moves forward.
   std::vector<size_t> order(batch.user.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -146,7 +140,7 @@ std::vector<std::vector<int32_t>> Floors::RankByPopularity(const EvalBatch& batc
   if (days == 0) {
     for (const int32_t item : known_item_) counts[item] += 1;
   }
-  std::vector<std::vector<int32_t>> ranks(batch.user.size());
+  std::vector<UserRanks> ranks(batch.user.size());
   size_t begin = 0;
   size_t end = 0;
   for (const size_t row : order) {
@@ -159,14 +153,12 @@ std::vector<std::vector<int32_t>> Floors::RankByPopularity(const EvalBatch& batc
         counts[known_item_[begin++]] -= 1;
       }
     }
-    RankTargets(counts, Part(batch.target, batch.target_offset, row),
-                Part(batch.masked, batch.masked_offset, row), TieRule::kHigherNumberFirst,
-                &ranks[row]);
+    ranks[row] = RankUser(batch, row, counts, TieRule::kHigherNumberFirst);
   }
   return ranks;
 }
 
-std::vector<std::vector<int32_t>> Floors::RankByNeighbours(const EvalBatch& batch) const {
+std::vector<UserRanks> Floors::RankByNeighbours(const EvalBatch& batch) const {
   // Without a matrix of co-occurrences: the shared users of i and j are summed by user. First every
   // other user v gets the sum of 1 / sqrt(|U_i|) over the items i that he shares, then every item j
   // of his gets that sum.
@@ -177,7 +169,7 @@ std::vector<std::vector<int32_t>> Floors::RankByNeighbours(const EvalBatch& batc
   std::vector<double> shared(dataset_.users(), 0);
   std::vector<double> sum(dataset_.items());
   std::vector<float> scores(dataset_.items());
-  std::vector<std::vector<int32_t>> ranks(batch.user.size());
+  std::vector<UserRanks> ranks(batch.user.size());
   for (size_t row = 0; row < batch.user.size(); ++row) {
     const auto past = ItemsOf(batch.user[row]);
     std::vector<int32_t> neighbours;
@@ -197,9 +189,7 @@ std::vector<std::vector<int32_t>> Floors::RankByNeighbours(const EvalBatch& batc
     }
     // An item's similarity to itself, 1, does not count.
     for (const int32_t i : past) scores[i] = static_cast<float>(sum[i] / root[i] - 1);
-    RankTargets(scores, Part(batch.target, batch.target_offset, row),
-                Part(batch.masked, batch.masked_offset, row), TieRule::kLowerNumberFirst,
-                &ranks[row]);
+    ranks[row] = RankUser(batch, row, scores, TieRule::kLowerNumberFirst);
   }
   return ranks;
 }

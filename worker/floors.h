@@ -24,6 +24,7 @@
 #include "proto/status.h"
 #include "worker/batch_source.h"
 #include "worker/dataset.h"
+#include "worker/user_ranks.h"
 
 namespace emporium::worker {
 
@@ -35,17 +36,16 @@ class Floors {
 
   // Prefixes of metric names: "floor_pop30d_", "floor_popall_", ..., at last "floor_knn_".
   const std::vector<std::string>& names() const { return names_; }
-  // Ranks of the targets of each user of the batch by each floor, [floor][user]; ascending, none
-  // for a user without targets.
-  std::vector<std::vector<std::vector<int32_t>>> Rank(const EvalBatch& batch) const;
+  // Ranks of the targets of each user of the batch by each floor, [floor][user].
+  std::vector<std::vector<UserRanks>> Rank(const EvalBatch& batch) const;
 
  private:
   Floors(const Dataset& dataset, std::vector<double> window_days);
   Status FindPast(const spec::Split& split, EvalSplit on);
   void KeepKnown(const std::vector<uint8_t>& known);
 
-  std::vector<std::vector<int32_t>> RankByPopularity(const EvalBatch& batch, double days) const;
-  std::vector<std::vector<int32_t>> RankByNeighbours(const EvalBatch& batch) const;
+  std::vector<UserRanks> RankByPopularity(const EvalBatch& batch, double days) const;
+  std::vector<UserRanks> RankByNeighbours(const EvalBatch& batch) const;
   std::span<const int32_t> ItemsOf(int32_t user) const;
   std::span<const int32_t> UsersOf(int32_t item) const;
 

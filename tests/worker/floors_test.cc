@@ -109,11 +109,11 @@ void ExpectDefinition(const spec::Split& split, EvalSplit on) {
       std::vector<int32_t> want;
       RankTargets(slow.Popularity(clean.user[row], split, on, windows[w]), targets, masked,
                   TieRule::kHigherNumberFirst, &want);
-      EXPECT_EQ(ranks[w][row], want) << "window " << windows[w] << " row " << row;
+      EXPECT_EQ(ranks[w][row].all, want) << "window " << windows[w] << " row " << row;
     }
     // The fast sums run in another order: compare around ties by the rank's bounds.
     const auto scores = slow.Neighbours(clean.user[row], split, on);
-    ASSERT_EQ(ranks.back()[row].size(), targets.size());
+    ASSERT_EQ(ranks.back()[row].all.size(), targets.size());
     for (const int32_t target : targets) {
       int32_t above = 0;
       int32_t at_least = 0;
@@ -122,8 +122,8 @@ void ExpectDefinition(const spec::Split& split, EvalSplit on) {
         above += scores[i] > scores[target] + 1e-5f;
         at_least += scores[i] > scores[target] - 1e-5f;
       }
-      EXPECT_GT(ranks.back()[row][0], above) << row;
-      EXPECT_LE(ranks.back()[row][0], at_least + 1) << row;
+      EXPECT_GT(ranks.back()[row].all[0], above) << row;
+      EXPECT_LE(ranks.back()[row].all[0], at_least + 1) << row;
     }
   }
 }
@@ -157,9 +157,38 @@ TEST(Floors, PopularityTiesGoToTheItemFirstSoldLatest) {
   batch.masked_offset = {0, 0};
   batch.target = {data.FindItem("x")};
   // Known: a bought old and x; b's only event is held out.
-  EXPECT_EQ(floors->Rank(batch)[0][0], (std::vector<int32_t>{1}));
+  EXPECT_EQ(floors->Rank(batch)[0][0].all, (std::vector<int32_t>{1}));
   batch.target = {data.FindItem("old")};
-  EXPECT_EQ(floors->Rank(batch)[0][0], (std::vector<int32_t>{2}));
+  EXPECT_EQ(floors->Rank(batch)[0][0].all, (std::vector<int32_t>{2}));
+}
+
+TEST(Floors, AmongSampledItemsOnlyThoseCount) {
+  const FakeDataset data({{"a", "once", 1},
+                          {"b", "twice", 2},
+                          {"c", "twice", 3},
+                          {"b", "thrice", 4},
+                          {"c", "thrice", 5},
+                          {"d", "thrice", 6},
+                          {"b", "x", 7},
+                          {"c", "x", 8},
+                          {"d", "x", 9},
+                          {"a", "x", 10}});
+  auto floors = Floors::Create(data, LeaveOneOut(), EvalSplit::kTest, {0});
+  ASSERT_TRUE(floors.ok());
+  EvalBatch batch;
+  batch.user = {0};
+  batch.target_offset = {0, 1};
+  batch.masked_offset = {0, 0};
+  batch.target = {data.FindItem("once")};
+  batch.ranked_offset = {0, 2};
+  batch.ranked_item = {data.FindItem("twice"), data.FindItem("x")};
+  // Known by number of events: thrice 3, twice 2, once 1; every x is held out.
+  const UserRanks by_popularity = floors->Rank(batch)[0][0];
+  EXPECT_EQ(by_popularity.all, (std::vector<int32_t>{3}));
+  EXPECT_EQ(by_popularity.sampled, (std::vector<int32_t>{2}));
+  batch.ranked_offset = {0, 0};
+  batch.ranked_item.clear();
+  EXPECT_TRUE(floors->Rank(batch)[0][0].sampled.empty());
 }
 
 TEST(Floors, NamesAndRefusals) {

@@ -93,13 +93,13 @@ Status Check(const spec::Optimizer::Ftrl& o) {
 }  // namespace
 
 void Optimizer::Apply(std::span<float> weights, std::span<float> state,
-                      std::span<const float> gradient, uint32_t updates,
+                      std::span<const float> gradient, RowClock clock,
                       float learning_rate_factor) const {
   float* const row_weights = weights.data();
   float* const row_state = state.data();
   const float* const row_gradient = gradient.data();
   ApplyRows({1, static_cast<uint32_t>(weights.size()), &row_weights, &row_state, &row_gradient,
-             &updates, learning_rate_factor});
+             &clock.updates, &clock.missed, learning_rate_factor});
 }
 
 Result<std::unique_ptr<Optimizer>> MakeOptimizer(const spec::Optimizer& spec) {

@@ -1,8 +1,9 @@
 // The rule by which a gradient changes a row. One file each in ps/optimizers/; adding one touches
 // its file, the factory and its test.
 //
-// Optimizers are lazy: a row that no gradient touches is left alone, also by decay and momentum,
-// and what others call the step of the bias correction is the row's own number of updates.
+// Optimizers are lazy: a row that no gradient touches is left alone, also by decay and momentum
+// (but for what Adam's decay_untouched makes up for), and what others call the step of the bias
+// correction is the row's own number of updates.
 // Immutable; safe from any thread.
 //
 // Bits: the loops work element by element in fp32 and use +, -, *, / and sqrt alone, which IEEE 754
@@ -20,6 +21,13 @@
 
 namespace emporium::ps {
 
+// How often a row has been updated, this time included (1 or more), and how many steps since the
+// last time left it out.
+struct RowClock {
+  uint32_t updates = 0;
+  uint32_t missed = 0;
+};
+
 // A block of rows, each to be updated once: one virtual call serves them all. Rows are distinct and
 // do not overlap; row i's state is StateFloats(dim) floats.
 struct RowBatch {
@@ -28,7 +36,8 @@ struct RowBatch {
   float* const* weights = nullptr;          // [rows], of dim floats each
   float* const* state = nullptr;            // [rows]; not read by optimizers without state
   const float* const* gradients = nullptr;  // [rows], of dim floats each
-  const uint32_t* updates = nullptr;  // [rows], as Apply takes them; null unless CountsUpdates()
+  const uint32_t* updates = nullptr;  // [rows], of the rows' clocks; null unless CountsUpdates()
+  const uint32_t* missed = nullptr;   // [rows], the same; null unless CountsMissed()
   float learning_rate_factor = 1;
   float gradient_scale = 1;  // multiplies the gradients before anything else does
 };
@@ -44,15 +53,17 @@ class Optimizer {
   virtual uint32_t StateFloats(uint32_t dim) const = 0;
   // Whether an update depends on the row's number of updates.
   virtual bool CountsUpdates() const { return false; }
+  // Whether it depends on the steps that left the row out.
+  virtual bool CountsMissed() const { return false; }
   // Writes the state of a row that has these weights and has had no update.
   virtual void InitState(std::span<const float> weights, std::span<float> state) const = 0;
   // The processor must have the instructions of the level; every level gives the same bits.
   virtual void ApplyWith(SimdLevel level, const RowBatch& batch) const = 0;
 
   void ApplyRows(const RowBatch& batch) const { ApplyWith(BestSimd(), batch); }
-  // Of one row. `updates` is the row's number of updates, this one included (1 or more).
+  // Of one row.
   void Apply(std::span<float> weights, std::span<float> state, std::span<const float> gradient,
-             uint32_t updates, float learning_rate_factor) const;
+             RowClock clock, float learning_rate_factor) const;
 };
 
 // InvalidArgument names the field that makes no sense.

@@ -21,7 +21,8 @@ RowLayout LayoutOf(const TableSettings& settings, const Optimizer& optimizer, ui
   layout.element = settings.element_type;
   layout.dim = settings.dim;
   layout.state = optimizer.StateFloats(settings.dim);
-  layout.last_step = settings.popularity || settings.expiry.every_steps > 0;
+  layout.last_step =
+      settings.popularity || settings.expiry.every_steps > 0 || optimizer.CountsMissed();
   layout.extra = extra;
   layout.updates = optimizer.CountsUpdates();
   layout.popularity_bytes = settings.popularity ? settings.popularity_bytes : 0;

@@ -27,6 +27,7 @@ class Table::Updater {
         layout_(table.layout()),
         weights_in_place_(table.fp32()),
         state_in_place_(shape_.state_in_place()),
+        counts_missed_(table.optimizer->CountsMissed()),
         rows_(table.slabs, batch.slots) {
     const size_t weights = weights_in_place_ ? 0 : kRows * layout_.dim;
     const size_t state = state_in_place_ ? 0 : kRows * layout_.state;
@@ -53,6 +54,7 @@ class Table::Updater {
                                .state = state_.data(),
                                .gradients = gradients_.data(),
                                .updates = layout_.updates ? updates_.data() : nullptr,
+                               .missed = counts_missed_ ? missed_.data() : nullptr,
                                .learning_rate_factor = batch_.learning_rate_factor,
                                .gradient_scale = batch_.gradient_scale});
       if (weights_in_place_ && (state_in_place_ || layout_.state == 0)) continue;
@@ -78,6 +80,9 @@ class Table::Updater {
       CopyRowBytes(row.weights, bytes, batch_.kept_rows.data() + i * bytes);
     }
     if (layout_.popularity_bytes > 0) CountPopularity(i, row.tail);
+    // Steps count from 1; a row that has not been updated yet has missed nothing.
+    const uint32_t last = shape_.LastStep(row.tail);
+    missed_[at] = last > 0 && batch_.step > last ? batch_.step - last - 1 : 0;
     shape_.SetLastStep(row.tail, batch_.step);
     if (layout_.updates) {
       updates_[at] = shape_.Updates(row.tail) + 1;
@@ -142,11 +147,13 @@ class Table::Updater {
   const RowLayout& layout_;
   const bool weights_in_place_;
   const bool state_in_place_;
+  const bool counts_missed_;
   RowFinder rows_;
   std::array<float*, kRows> weights_;
   std::array<float*, kRows> state_;
   std::array<const float*, kRows> gradients_;
   std::array<uint32_t, kRows> updates_;
+  std::array<uint32_t, kRows> missed_;
 };
 
 void Table::Apply(const UpdateBatch& batch) {

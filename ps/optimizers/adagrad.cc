@@ -26,7 +26,7 @@ struct AdagradRule {
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict a, const float* __restrict g,
-                           float scale, size_t n, uint32_t /*updates*/) const {
+                           float scale, size_t n, RowClock /*clock*/) const {
     for (size_t i = 0; i < n; ++i) {
       const float slope = scale * g[i] + l2 * w[i];
       a[i] += slope * slope;

@@ -45,7 +45,7 @@ struct FtrlRule {
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict state, const float* __restrict g,
-                           float scale, size_t n, uint32_t /*updates*/) const {
+                           float scale, size_t n, RowClock /*clock*/) const {
     float* __restrict z = state;
     float* __restrict squares = state + n;
     for (size_t i = 0; i < n; ++i) {

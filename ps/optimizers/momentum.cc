@@ -23,7 +23,7 @@ struct MomentumRule {
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict m, const float* __restrict g,
-                           float scale, size_t n, uint32_t /*updates*/) const {
+                           float scale, size_t n, RowClock /*clock*/) const {
     for (size_t i = 0; i < n; ++i) {
       m[i] = momentum * m[i] + (scale * g[i] + l2 * w[i]);
       w[i] -= rate * m[i];

@@ -3,7 +3,7 @@
 //
 // A rule is a struct of numbers with
 //   template <SimdLevel kLevel>
-//   void Row(float* w, float* state, const float* g, float scale, size_t n, uint32_t updates) const
+//   void Row(float* w, float* state, const float* g, float scale, size_t n, RowClock clock) const
 // in which g is multiplied by `scale` (the batch's, and what clipping leaves of it), every loop
 // goes element by element, and every sum over elements is SumOfSquares.
 #pragma once
@@ -92,7 +92,8 @@ EMPORIUM_INLINE void RunRows(const Rule& rule, float clip_norm, const RowBatch& 
     const float* g = batch.gradients[r];
     rule.template Row<kLevel>(batch.weights[r], batch.state == nullptr ? nullptr : batch.state[r],
                               g, ClipScale<kLevel>(g, n, clip_norm, batch.gradient_scale), n,
-                              batch.updates == nullptr ? 0 : batch.updates[r]);
+                              {batch.updates == nullptr ? 0 : batch.updates[r],
+                               batch.missed == nullptr ? 0 : batch.missed[r]});
   }
 }
 

@@ -27,7 +27,7 @@ struct RowwiseAdagradRule {
 
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict a, const float* __restrict g,
-                           float scale, size_t n, uint32_t /*updates*/) const {
+                           float scale, size_t n, RowClock /*clock*/) const {
     *a += SumOfSquares<kLevel>::Of(g, scale, w, l2, n) / static_cast<float>(n);
     const float row_rate = rate / (std::sqrt(*a) + epsilon);
     for (size_t i = 0; i < n; ++i) w[i] -= row_rate * (scale * g[i] + l2 * w[i]);

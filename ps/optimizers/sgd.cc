@@ -16,7 +16,7 @@ struct SgdRule {
   template <SimdLevel kLevel>
   EMPORIUM_INLINE void Row(float* __restrict w, float* __restrict /*state*/,
                            const float* __restrict g, float scale, size_t n,
-                           uint32_t /*updates*/) const {
+                           RowClock /*clock*/) const {
     for (size_t i = 0; i < n; ++i) w[i] -= rate * (scale * g[i] + l2 * w[i]);
   }
 };

@@ -36,6 +36,7 @@ const char* const kSettings[] = {
     "adagrad { learning_rate: 0.1 initial_accumulator: 0.1 l2: 0.01 }",
     "rowwise_adagrad { learning_rate: 0.1 initial_accumulator: 0.1 l2: 0.01 }",
     "adam { learning_rate: 0.01 l2: 0.01 }",
+    "adam { learning_rate: 0.01 l2: 0.01 decay_untouched: true }",
     "adamw { learning_rate: 0.01 weight_decay: 0.1 }",
     "ftrl { alpha: 0.1 beta: 1 l1: 0.2 l2: 0.3 }",
 };
@@ -102,7 +103,7 @@ TEST(OptimizerTest, EachStepIsWhatPyTorchDoesFromTheSameState) {
     for (uint32_t t = 1; t < c.steps.size(); ++t) {
       std::vector<float> weights = c.steps[t - 1].weights;
       std::vector<float> state = c.steps[t - 1].state;
-      optimizer->Apply(weights, state, c.steps[t].gradient, t, c.steps[t].factor);
+      optimizer->Apply(weights, state, c.steps[t].gradient, {t}, c.steps[t].factor);
       const std::string where = c.name + " step " + std::to_string(t);
       ExpectNear(weights, c.steps[t].weights, 1e-6, 1e-7, where + " weights");
       ExpectNear(state, c.steps[t].state, 1e-6, 1e-6, where + " state");
@@ -118,7 +119,7 @@ TEST(OptimizerTest, ManyStepsEndWherePyTorchEnds) {
     optimizer->InitState(weights, state);
     ExpectNear(state, c.steps[0].state, 1e-6, 0, c.name + " first state");
     for (uint32_t t = 1; t < c.steps.size(); ++t) {
-      optimizer->Apply(weights, state, c.steps[t].gradient, t, c.steps[t].factor);
+      optimizer->Apply(weights, state, c.steps[t].gradient, {t}, c.steps[t].factor);
     }
     ExpectNear(weights, c.steps.back().weights, 1e-5, 1e-6, c.name + " weights");
     ExpectNear(state, c.steps.back().state, 1e-5, 1e-5, c.name + " state");
@@ -158,9 +159,21 @@ void PlainFtrl(const spec::Optimizer::Ftrl& o, Doubles& w, Doubles& s, const Dou
   }
 }
 
-void PlainApply(const spec::Optimizer& spec, Doubles& w, Doubles& s, const Doubles& g, uint32_t t,
+// The decay of an Adam row that `missed` steps left out, before its t-th update.
+void PlainDecay(const spec::Optimizer::Adam& o, Doubles& w, const Doubles& s, RowClock clock,
                 double f) {
+  if (!o.decay_untouched() || clock.missed == 0 || clock.updates == 1) return;
   const size_t n = w.size();
+  for (size_t i = 0; i < n; ++i) {
+    const double v = s[n + i] / (1 - std::pow(static_cast<double>(o.beta2()), clock.updates - 1));
+    w[i] /= 1 + clock.missed * f * o.learning_rate() * o.l2() / (std::sqrt(v) + o.epsilon());
+  }
+}
+
+void PlainApply(const spec::Optimizer& spec, Doubles& w, Doubles& s, const Doubles& g,
+                RowClock clock, double f) {
+  const size_t n = w.size();
+  const uint32_t t = clock.updates;
   if (spec.has_sgd()) {
     const auto& o = spec.sgd();
     for (size_t i = 0; i < n; ++i) w[i] -= f * o.learning_rate() * (g[i] + o.l2() * w[i]);
@@ -186,6 +199,7 @@ void PlainApply(const spec::Optimizer& spec, Doubles& w, Doubles& s, const Doubl
     for (size_t i = 0; i < n; ++i) w[i] -= rate * (g[i] + o.l2() * w[i]);
   } else if (spec.has_adam()) {
     const auto& o = spec.adam();
+    PlainDecay(o, w, s, clock, f);
     PlainAdam(w, s, g, f * o.learning_rate(), o.beta1(), o.beta2(), o.epsilon(), o.l2(), 0, t);
   } else if (spec.has_adamw()) {
     const auto& o = spec.adamw();
@@ -200,6 +214,7 @@ void PlainApply(const spec::Optimizer& spec, Doubles& w, Doubles& s, const Doubl
 struct Row {
   std::vector<float> weights, state, gradient;
   uint32_t updates = 1;
+  uint32_t missed = 0;  // before the first of them
   float factor = 1;
 };
 
@@ -213,6 +228,7 @@ Row RandomRow(const Optimizer& optimizer, uint32_t dim, std::mt19937_64& random)
   for (float& g : row.gradient) g = normal(random);
   for (float& s : row.state) s = std::fabs(normal(random)) + 0.01f;
   row.updates = 1 + static_cast<uint32_t>(random() % 3000);
+  row.missed = random() % 2 == 0 ? 0 : static_cast<uint32_t>(random() % 500);
   row.factor = static_cast<float>(random() % 100) / 100;
   return row;
 }
@@ -228,8 +244,9 @@ TEST(OptimizerTest, AgreesWithItsPlainTwinAtEverySize) {
       Doubles state(row.state.begin(), row.state.end());
       const Doubles gradient(row.gradient.begin(), row.gradient.end());
       for (uint32_t t = row.updates; t < row.updates + 3; ++t) {
-        optimizer->Apply(row.weights, row.state, row.gradient, t, row.factor);
-        PlainApply(spec, weights, state, gradient, t, row.factor);
+        const RowClock clock = {t, t == row.updates ? row.missed : 0};
+        optimizer->Apply(row.weights, row.state, row.gradient, clock, row.factor);
+        PlainApply(spec, weights, state, gradient, clock, row.factor);
       }
       const std::string where = std::string(settings) + " dim " + std::to_string(dim);
       ExpectNear(row.weights, {weights.begin(), weights.end()}, 1e-5, 3e-6, where + " weights");
@@ -251,7 +268,7 @@ TEST(OptimizerTest, AnElementDoesNotSeeTheWidthOfItsRow) {
     for (uint32_t dim = 1; dim <= 40; ++dim) {
       Row row = RandomRow(*optimizer, dim, random);
       const Row before = row;
-      optimizer->Apply(row.weights, row.state, row.gradient, row.updates, row.factor);
+      optimizer->Apply(row.weights, row.state, row.gradient, {row.updates, row.missed}, row.factor);
       const size_t states = row.state.size() / dim;
       for (size_t i = 0; i < dim; ++i) {
         float weight = before.weights[i];
@@ -260,7 +277,8 @@ TEST(OptimizerTest, AnElementDoesNotSeeTheWidthOfItsRow) {
           state.push_back(before.state[k * dim + i]);
           want.push_back(row.state[k * dim + i]);
         }
-        optimizer->Apply({&weight, 1}, state, {&before.gradient[i], 1}, row.updates, row.factor);
+        optimizer->Apply({&weight, 1}, state, {&before.gradient[i], 1}, {row.updates, row.missed},
+                         row.factor);
         EXPECT_TRUE(SameBits({&weight, 1}, {&row.weights[i], 1})) << settings << " " << dim;
         EXPECT_TRUE(SameBits(state, want)) << settings << " " << dim;
       }
@@ -274,7 +292,7 @@ TEST(OptimizerTest, MisalignedSpansGiveTheSameBits) {
     const auto optimizer = Make(settings);
     const Row row = RandomRow(*optimizer, 37, random);
     std::vector<float> weights = row.weights, state = row.state;
-    optimizer->Apply(weights, state, row.gradient, row.updates, row.factor);
+    optimizer->Apply(weights, state, row.gradient, {row.updates, row.missed}, row.factor);
     for (size_t shift = 1; shift < 4; ++shift) {
       std::vector<float> room(shift + 37 + state.size() + 37);
       const std::span<float> w(room.data() + shift, 37);
@@ -283,7 +301,7 @@ TEST(OptimizerTest, MisalignedSpansGiveTheSameBits) {
       std::copy(row.weights.begin(), row.weights.end(), w.begin());
       std::copy(row.state.begin(), row.state.end(), s.begin());
       std::copy(row.gradient.begin(), row.gradient.end(), g.begin());
-      optimizer->Apply(w, s, g, row.updates, row.factor);
+      optimizer->Apply(w, s, g, {row.updates, row.missed}, row.factor);
       EXPECT_TRUE(SameBits(w, weights) && SameBits(s, state)) << settings << " shift " << shift;
     }
   }
@@ -294,7 +312,7 @@ struct Batch {
   std::vector<float> room, gradients;
   std::vector<float*> weights, state;
   std::vector<const float*> gradient_rows;
-  std::vector<uint32_t> updates;
+  std::vector<uint32_t> updates, missed;
 
   Batch(const Optimizer& optimizer, size_t rows, uint32_t dim, uint64_t seed) {
     std::mt19937_64 random(seed);
@@ -309,6 +327,7 @@ struct Batch {
       std::copy(row.state.begin(), row.state.end(), state.back());
       gradients.insert(gradients.end(), row.gradient.begin(), row.gradient.end());
       updates.push_back(r % 3 == 2 ? 5000 : row.updates);
+      missed.push_back(row.missed);
     }
     // What makes slow or special numbers.
     for (size_t i = 0; i < gradients.size(); i += 11) gradients[i] = i % 2 == 0 ? 1e-40f : -0.0f;
@@ -316,8 +335,8 @@ struct Batch {
     for (size_t r = 0; r < rows; ++r) gradient_rows.push_back(gradients.data() + 1 + r * dim);
   }
   RowBatch view(uint32_t dim) const {
-    return {weights.size(), dim, weights.data(), state.data(), gradient_rows.data(),
-            updates.data(), 0.7f};
+    return {weights.size(), dim, weights.data(), state.data(), gradient_rows.data(), updates.data(),
+            missed.data(),  0.7f};
   }
 };
 
@@ -349,7 +368,8 @@ TEST(OptimizerTest, ABatchIsItsRowsOneByOne) {
     const size_t states = optimizer->StateFloats(33);
     for (size_t r = 0; r < 7; ++r) {
       optimizer->Apply({single.weights[r], 33}, {single.state[r], states},
-                       {single.gradients.data() + 1 + r * 33, 33}, single.updates[r], 0.7f);
+                       {single.gradients.data() + 1 + r * 33, 33},
+                       {single.updates[r], single.missed[r]}, 0.7f);
     }
     EXPECT_TRUE(SameBits(batch.room, single.room)) << settings;
   }
@@ -378,8 +398,9 @@ TEST(OptimizerTest, AClippedGradientIsTheGradientScaledToTheNorm) {
         if (norm > 1.5) {
           for (float& g : want.gradient) g = static_cast<float>(g * (1.5 / norm));
         }
-        clipped->Apply(row.weights, row.state, row.gradient, row.updates, row.factor);
-        plain->Apply(want.weights, want.state, want.gradient, want.updates, want.factor);
+        clipped->Apply(row.weights, row.state, row.gradient, {row.updates, row.missed}, row.factor);
+        plain->Apply(want.weights, want.state, want.gradient, {want.updates, want.missed},
+                     want.factor);
         ExpectNear(row.weights, want.weights, 1e-5, 1e-6, settings);
         ExpectNear(row.state, want.state, 1e-5, 1e-6, settings);
         EXPECT_TRUE(norm > 1.5 || SameBits(row.weights, want.weights)) << settings;
@@ -418,7 +439,7 @@ TEST(OptimizerTest, AGradientScaleIsTheGradientScaled) {
 TEST(OptimizerTest, AGradientBeyondTheRangeOfItsNormIsDropped) {
   const auto optimizer = Make("sgd { learning_rate: 1 } clip_norm: 1");
   std::vector<float> weights = {1, 2}, none;
-  optimizer->Apply(weights, none, std::vector<float>{3e38f, -3e38f}, 1, 1);
+  optimizer->Apply(weights, none, std::vector<float>{3e38f, -3e38f}, {1}, 1);
   EXPECT_EQ(weights, (std::vector<float>{1, 2}));
 }
 
@@ -434,7 +455,7 @@ TEST(OptimizerTest, AFactorOfZeroLeavesWeightsWithoutPenaltiesAlone) {
     const std::vector<float> before = row.weights;
     optimizer->InitState(row.weights, row.state);
     for (uint32_t t = 1; t < 4; ++t) {
-      optimizer->Apply(row.weights, row.state, row.gradient, t, 0);
+      optimizer->Apply(row.weights, row.state, row.gradient, {t}, 0);
     }
     ExpectNear(row.weights, before, 1e-6, 0, settings);
   }
@@ -450,7 +471,7 @@ TEST(OptimizerTest, FtrlWithoutPenaltiesStepsByItsRateTimesTheFactor) {
   for (uint32_t t = 0; t < 3; ++t) {
     squares += gradients[t] * gradients[t];
     expected -= factors[t] * 0.1 / (2 + std::sqrt(squares)) * gradients[t];
-    optimizer->Apply(weights, state, {&gradients[t], 1}, t + 1, factors[t]);
+    optimizer->Apply(weights, state, {&gradients[t], 1}, {t + 1}, factors[t]);
     EXPECT_NEAR(weights[0], expected, 1e-6);
   }
 }
@@ -459,7 +480,7 @@ TEST(OptimizerTest, FtrlWithoutBetaDividesByNoZero) {
   const auto optimizer = Make("ftrl { alpha: 0.1 beta: 0 }");
   std::vector<float> weights = {0, 0}, state(4);
   optimizer->InitState(weights, state);
-  optimizer->Apply(weights, state, std::vector<float>{0, 2}, 1, 1);
+  optimizer->Apply(weights, state, std::vector<float>{0, 2}, {1}, 1);
   EXPECT_EQ(weights[0], 0);
   EXPECT_NEAR(weights[1], -0.1, 1e-7);  // the first step is alpha long whatever the gradient
 }

@@ -236,7 +236,7 @@ class Twin {
       row.time = std::max(row.time, time_);
       RowSlots::SetTime(row.extra.data(), row.time);
     }
-    optimizer_->Apply(row.weights, row.state, gradient, 1, 1);
+    optimizer_->Apply(row.weights, row.state, gradient, {1}, 1);
   }
 
   const TableSettings settings_;

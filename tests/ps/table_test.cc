@@ -35,8 +35,8 @@ TableSettings Settings(const std::string& optimizer, uint32_t dim = 5, double ha
 }
 
 const char* const kOptimizers[] = {
-    "sgd {}",  "momentum {}", "adagrad {}",       "rowwise_adagrad {}",
-    "adam {}", "adamw {}",    "ftrl { l1: 0.01 }"};
+    "sgd {}",  "momentum {}", "adagrad {}",        "rowwise_adagrad {}",
+    "adam {}", "adamw {}",    "ftrl { l1: 0.01 }", "adam { l2: 0.1 decay_untouched: true }"};
 
 // A row as plain values.
 struct Row {
@@ -103,13 +103,13 @@ class Model {
   void Update(uint64_t key, std::span<const float> gradient, float count, uint32_t step,
               float factor) {
     Row& row = rows.at(key);
+    RowClock clock;
+    if (row.last_step > 0) clock.missed = step - row.last_step - 1;
     // Rows carry these only where something needs them.
-    if (settings_.popularity) {
-      row.popularity = PopularityAt(row, step) + count;
-      row.last_step = step;
-    }
-    if (optimizer_->CountsUpdates()) ++row.updates;
-    optimizer_->Apply(row.weights, row.state, gradient, row.updates, factor);
+    if (settings_.popularity) row.popularity = PopularityAt(row, step) + count;
+    if (settings_.popularity || optimizer_->CountsMissed()) row.last_step = step;
+    if (optimizer_->CountsUpdates()) clock.updates = ++row.updates;
+    optimizer_->Apply(row.weights, row.state, gradient, clock, factor);
   }
 
   Rows rows;

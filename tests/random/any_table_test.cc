@@ -144,6 +144,7 @@ TYPED_TEST(AnyTableTest, ARestoredTableTakesTheNextStepWithTheSameBits) {
                                     "adagrad {}",
                                     "rowwise_adagrad {}",
                                     "adam {}",
+                                    "adam { l2: 0.1 decay_untouched: true }",
                                     "adamw {}",
                                     "ftrl { l1: 0.01 }"};
   uint32_t layouts = 0;
@@ -174,7 +175,7 @@ TYPED_TEST(AnyTableTest, ARestoredTableTakesTheNextStepWithTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(layouts, 7u * 4 * 5 * 3);
+  EXPECT_EQ(layouts, 8u * 4 * 5 * 3);
 }
 
 }  // namespace

@@ -79,10 +79,16 @@ void PlainTable::Apply(const UpdateBatch& batch) {
     if (settings_.popularity) {
       CountPopularity(key, batch.counts.empty() ? 0 : batch.counts[i], batch.step, &row);
     }
-    if (settings_.popularity || settings_.expiry.every_steps > 0) row.last_step = batch.step;
-    if (optimizer_->CountsUpdates()) ++row.updates;
+    RowClock clock;
+    if (row.last_step > 0 && batch.step > row.last_step) {
+      clock.missed = batch.step - row.last_step - 1;
+    }
+    if (settings_.popularity || settings_.expiry.every_steps > 0 || optimizer_->CountsMissed()) {
+      row.last_step = batch.step;
+    }
+    if (optimizer_->CountsUpdates()) clock.updates = ++row.updates;
     std::vector<float> weights = Floats(row);
-    optimizer_->Apply(weights, row.state, batch.gradients.subspan(i * dim, dim), row.updates,
+    optimizer_->Apply(weights, row.state, batch.gradients.subspan(i * dim, dim), clock,
                       batch.learning_rate_factor);
     Encode(settings_.element_type, weights.data(), settings_.dim,
            RoundingSeedOf(settings_.seed, key, batch.step), row.raw.data());

@@ -227,7 +227,12 @@ TEST(TableOperationsTest, EveryElementTypeAndOptimizer) {
   const Case cases[] = {
       {"rowwise_adagrad {}", 16, spec::FP32, 4, Extras::kNone, {}},
       {"sgd {}", 3, spec::FP16, 1, Extras::kSlotsByEventTime, {1, 60, 0, 0}},
-      {"adam {}", 7, spec::BF16, 2, Extras::kSlots, {1, 0, 0, 1'000}},
+      {"adam { l2: 0.1 decay_untouched: true }",
+       7,
+       spec::BF16,
+       2,
+       Extras::kSlots,
+       {1, 0, 0, 1'000}},
       {"rowwise_adagrad {}", 33, spec::INT8, 3, Extras::kNone, {1, 0, 0.02f, 0}},
       {"ftrl { l1: 0.01 }", 8, spec::FP32, 1, Extras::kSlotsByEventTime, {1, 90, 0.01f, 1'500}},
       {"momentum {}", 64, spec::FP32, 0, Extras::kSlots, {1, 80, 0, 0}},

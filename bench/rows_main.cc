@@ -100,7 +100,7 @@ void MeasureOptimizer(const std::string& settings, uint32_t dim) {
   }
   Measure(settings, dim, rows, [&](SimdLevel level) {
     optimizer->ApplyWith(level, {rows, dim, weights_of.data(), state_of.data(), gradient_of.data(),
-                                 updates.data(), 0.1f});
+                                 updates.data(), nullptr, 0.1f});
   });
 }
 

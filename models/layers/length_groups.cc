@@ -51,7 +51,7 @@ LengthGroups::LengthGroups(Pass& pass, std::span<const int32_t> offset) : pass_(
       }
     }
     group.row = pass.Keep(std::move(row));
-    groups_.push_back(std::move(group));
+    groups_.push_back(group);
   }
   place_ = pass.Keep(std::move(place));
   sequence_ = pass.Keep(std::move(sequence));

@@ -64,7 +64,8 @@ def _among_99(figure, title, name, published):
     goal = {"sampled99_hr@10": 0.51, "sampled99_ndcg@10": 0.33}
     return Row(
         figure, f"{title}, {LEAVE_ONE_OUT}; ranked among 99 items that the user never had, drawn "
-        "by the job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99, ITEM_KNN,
+        "by the job's seed", "amazon_sequences", ("sequences.py", name), (1, 2, 3), RANK_99,
+        ITEM_KNN,
         "one setting of widths and rates for all models; early stop on validation NDCG@10",
         [Entry("DIN with attributes", "beauty_din", (), goal, published),
          Entry("BST with attributes", "beauty_bst", (), goal),
@@ -121,13 +122,13 @@ ROWS = {
                  FIVE_SEEDS),
          _frappe("DCN-mix", "dcn_mix", "FinalMLP, the best, .9861 / .1484", 0.984,
                  FIVE_SEEDS)],
-        "The published runs apply Adam with l2 to every row of every table in each step, touched or "
-        "not; their mean of twelve is .9838 on the test. Where untouched rows and their moments "
-        "stand still, a prototype of DCNv2 (PyTorch) reached .9829 on validation, with whole tables "
-        ".9842. `decay_untouched` makes up for the missed decay when a row is next touched: with a "
-        "smaller network .9833 against .9827 without and .9840 with whole tables; in micro-batches "
-        "of 2048, .9845. Next: moments that decay for the missed steps too (.9836 in micro-batches "
-        "of 4096, .9846 of 2048)."),
+        "The published runs apply Adam with l2 to every row of every table in each step, "
+        "touched or not; their mean of twelve is .9838 on the test. Where untouched rows and "
+        "their moments stand still, a prototype of DCNv2 (PyTorch) reached .9829 on "
+        "validation, with whole tables .9842. `decay_untouched` makes up for the missed decay "
+        "when a row is next touched: with a smaller network .9833 against .9827 without and "
+        ".9840 with whole tables; in micro-batches of 2048, .9845. Next: moments that decay "
+        "for the missed steps too (.9836 in micro-batches of 4096, .9846 of 2048)."),
     "beauty": _sasrec("Q2", "Amazon Beauty", "beauty", {"hr@10": 0.09, "ndcg@10": 0.054},
                       "ICLRec .0744 / .0403, CE-SASRec .0810 / .0457"),
     "toys": _sasrec("Q3", "Amazon Toys and Games", "toys", {"hr@10": 0.097, "ndcg@10": 0.06},
@@ -217,18 +218,19 @@ ROWS = {
          Entry("the same without normalisation", "product_search_nam",
                ((r"^  slot .*\n", ""), (r"^    (target|event)_slot: .*\n", ""),
                 (r"^    width: 32\n", "    width: 32\n    normalise: NONE\n")))],
-        "That the history helps is not shown: what it adds lies within the spread of the seeds. "
-        "Five settings of NAM and two of the query alone were compared on another twentieth of the "
-        "pairs. It is in the data: on the held-out pairs item-kNN of the user's purchases lifts the "
-        "MRR of a prototype over the whole catalogue from .079 to .119. The full ranking of the 665 "
-        "test pairs (goal: MRR .14; floor of word overlap and popularity .116, HEM .124) has no "
-        "model here. Items have no text but the queries that led to them, so a model must leave "
-        "the sample's own query out of its items' titles or learns nothing. Prototypes that do "
-        "(PyTorch, settings from held-out whole queries, each read once on the test, 3 seeds): "
-        "query alone .118 +- .004, a two-tower with a user part .122 +- .003, with item-kNN added "
-        ".142 +- .009. Four of the 30 test queries are nearly the whole sum: drawing queries anew "
-        "moves it by .07, so nothing below that is a difference. Next: item vectors that may "
-        "differ by sample (left-out words), which the two-tower cannot say yet."),
+        "That the history helps is not shown: what it adds lies within the spread of the "
+        "seeds. Five settings of NAM and two of the query alone were compared on another "
+        "twentieth of the pairs. It is in the data: on the held-out pairs item-kNN of the "
+        "user's purchases lifts the MRR of a prototype over the whole catalogue from .079 to "
+        ".119. The full ranking of the 665 test pairs (goal: MRR .14; floor of word overlap "
+        "and popularity .116, HEM .124) has no model here. Items have no text but the queries "
+        "that led to them, so a model must leave the sample's own query out of its items' "
+        "titles or learns nothing. Prototypes that do (PyTorch, settings from held-out whole "
+        "queries, each read once on the test, 3 seeds): query alone .118 +- .004, a two-tower "
+        "with a user part .122 +- .003, with item-kNN added .142 +- .009. Four of the 30 test "
+        "queries are nearly the whole sum: drawing queries anew moves it by .07, so nothing "
+        "below that is a difference. Next: item vectors that may differ by sample (left-out "
+        "words), which the two-tower cannot say yet."),
     "retrotech": Row(
         "Q10", "Retrotech: which of a query's documents are clicked; sessions, which its authors "
         "synthesised from a click model over a real catalogue, split 72/8/20 at random. The place "

@@ -128,7 +128,8 @@ ROWS = {
         "validation, with whole tables .9842. `decay_untouched` makes up for the missed decay "
         "when a row is next touched: with a smaller network .9833 against .9827 without and "
         ".9840 with whole tables; in micro-batches of 2048, .9845. Next: moments that decay "
-        "for the missed steps too (.9836 in micro-batches of 4096, .9846 of 2048)."),
+        "for the missed steps too (.9836 in micro-batches of 4096, .9846 of 2048), and a rate "
+        "that falls later: the two seeds whose validation dipped first have the lowest AUC."),
     "beauty": _sasrec("Q2", "Amazon Beauty", "beauty", {"hr@10": 0.09, "ndcg@10": 0.054},
                       "ICLRec .0744 / .0403, CE-SASRec .0810 / .0457"),
     "toys": _sasrec("Q3", "Amazon Toys and Games", "toys", {"hr@10": 0.097, "ndcg@10": 0.06},

@@ -80,9 +80,11 @@ class Table::Updater {
       CopyRowBytes(row.weights, bytes, batch_.kept_rows.data() + i * bytes);
     }
     if (layout_.popularity_bytes > 0) CountPopularity(i, row.tail);
-    // Steps count from 1; a row that has not been updated yet has missed nothing.
-    const uint32_t last = shape_.LastStep(row.tail);
-    missed_[at] = last > 0 && batch_.step > last ? batch_.step - last - 1 : 0;
+    if (counts_missed_) {
+      // Steps count from 1; a row that has not been updated yet has missed nothing.
+      const uint32_t last = shape_.LastStep(row.tail);
+      missed_[at] = last > 0 && batch_.step > last ? batch_.step - last - 1 : 0;
+    }
     shape_.SetLastStep(row.tail, batch_.step);
     if (layout_.updates) {
       updates_[at] = shape_.Updates(row.tail) + 1;

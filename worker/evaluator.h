@@ -61,7 +61,6 @@ class Evaluator {
                                                const ChunkSource& chunks) const;
 
  private:
-  // Ranks of a user's targets among the catalogue, ascending, and among what was sampled for him.
   Result<std::string> RankingResult(const EvalSettings& settings, const EvalBatch& batch,
                                     RowSource& rows);
   Result<std::string> PointwiseResult(const EvalSettings& settings, const EvalBatch& batch,

@@ -146,16 +146,22 @@ TEST(Floors, LeaveOneOutValidation) { ExpectDefinition(LeaveOneOut(), EvalSplit:
 TEST(Floors, LastDaysTest) { ExpectDefinition(LastDays(4, 2), EvalSplit::kTest); }
 TEST(Floors, LastDaysValidation) { ExpectDefinition(LastDays(4, 2), EvalSplit::kValidation); }
 
+// The first user is to find the item; nothing is masked.
+EvalBatch Finding(int32_t item) {
+  EvalBatch batch;
+  batch.user = {0};
+  batch.target_offset = {0, 1};
+  batch.masked_offset = {0, 0};
+  batch.target = {item};
+  return batch;
+}
+
 TEST(Floors, PopularityTiesGoToTheItemFirstSoldLatest) {
   const FakeDataset data({{"a", "old", 1}, {"b", "new", 2}, {"a", "x", 3}, {"a", "new", 4}});
   const FakeSource source(data, 10);
   auto floors = Floors::Create(data, LeaveOneOut(), EvalSplit::kTest, {0});
   ASSERT_TRUE(floors.ok());
-  EvalBatch batch;
-  batch.user = {0};
-  batch.target_offset = {0, 1};
-  batch.masked_offset = {0, 0};
-  batch.target = {data.FindItem("x")};
+  EvalBatch batch = Finding(data.FindItem("x"));
   // Known: a bought old and x; b's only event is held out.
   EXPECT_EQ(floors->Rank(batch)[0][0].all, (std::vector<int32_t>{1}));
   batch.target = {data.FindItem("old")};
@@ -175,11 +181,7 @@ TEST(Floors, AmongSampledItemsOnlyThoseCount) {
                           {"a", "x", 10}});
   auto floors = Floors::Create(data, LeaveOneOut(), EvalSplit::kTest, {0});
   ASSERT_TRUE(floors.ok());
-  EvalBatch batch;
-  batch.user = {0};
-  batch.target_offset = {0, 1};
-  batch.masked_offset = {0, 0};
-  batch.target = {data.FindItem("once")};
+  EvalBatch batch = Finding(data.FindItem("once"));
   batch.ranked_offset = {0, 2};
   batch.ranked_item = {data.FindItem("twice"), data.FindItem("x")};
   // Known by number of events: thrice 3, twice 2, once 1; every x is held out.

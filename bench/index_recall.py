@@ -11,9 +11,6 @@ import sys
 
 import job_runs
 
-# Debian's Python, which has the faiss of dependencies.txt.
-PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,7 +21,7 @@ def main():
     work = os.path.join(job_runs.ROOT, "movielens.emporium")
     job_runs.emporium(options.build, "run", "bench/jobs/movielens.textproto", "--data",
                       os.path.abspath(options.data), "--work_dir", work)
-    done = subprocess.run([PYTHON, "tests/python/check_index.py",
+    done = subprocess.run([job_runs.PYTHON, "tests/python/check_index.py",
                            os.path.join(work, "exports", "export"), "0"], cwd=job_runs.ROOT,
                           capture_output=True, text=True, check=False)
     print(done.stdout + done.stderr)

@@ -8,7 +8,9 @@ bins.
 taobao: one row for each view, labels whether the user put the item into the cart and bought it;
 rows are split 72/8/20 into training, validation and test by a fixed seed. Beside user and item, in
 bins of their logarithms: how many views each has, and how many carts and buys (of the training
-files) that no row is about, because they are of items that were not viewed.
+files) that no row is about, because they are of items that were not viewed. And for each label,
+in bins of equal size, its share among the user's other training rows, each weighed by how alike its
+item is to the row's: the cosine of who viewed the two. Needs SciPy.
 """
 import argparse
 import collections
@@ -17,14 +19,23 @@ import gzip
 import math
 import os
 import random
+import sys
 
 import csv_files
+
+try:
+    import numpy
+    import scipy.sparse
+except ImportError:
+    sys.exit("bench/multi_task_data.py needs SciPy; `.ci/setup --for bench` installs it")
 
 ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital", "occupation",
          "relationship", "race", "sex", "gain", "loss", "hours", "country", "income"]
 ADULT_INPUTS = ["age", "workclass", "education", "education_num", "occupation", "relationship",
                 "race", "sex", "gain", "loss", "hours", "country"]
 TAOBAO_COUNTS = ["user_views", "item_views", "user_carts", "item_carts", "user_buys", "item_buys"]
+TAOBAO_SHARES = ["alike_carts", "alike_buys"]
+SHARE_BINS, SMOOTHING = 40, 0.05
 BINNED = {"age": 5, "gain": 1000, "loss": 200, "hours": 5}
 
 
@@ -63,6 +74,43 @@ def counts(kept):
     return [collections.Counter(side) for side in zip(*kept)]
 
 
+def numbered(keys):
+    """Each key's number, in the order of their first."""
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return numpy.array([number[key] for key in keys])
+
+
+def likeness(users, items):
+    """[items, items]: cosine of who viewed the two, 0 of an item with itself."""
+    ones = numpy.ones(len(users), numpy.float32)
+    views = scipy.sparse.csr_matrix((ones, (users, items)))
+    alike = (views.T @ views).toarray()
+    lengths = numpy.sqrt(alike.diagonal())
+    alike /= lengths
+    alike /= lengths[:, None]
+    numpy.fill_diagonal(alike, 0)
+    return alike
+
+
+def alike_shares(rows, train, labels):
+    """For each label, of each row in which of SHARE_BINS its share is, which its own label does not
+    enter."""
+    users, items = (numbered([row[side] for row in rows]) for side in (0, 1))
+    alike = likeness(users, items)
+    # Beside the labels a one: the weight of all of the user's rows.
+    values = numpy.array([[1] + [row[label] for label in labels] for row in rows], numpy.float32)
+    mean = values[:train].mean(0)
+    sums = numpy.zeros_like(values)
+    order = numpy.argsort(users, kind="stable")
+    for own in numpy.split(order, numpy.flatnonzero(numpy.diff(users[order])) + 1):
+        known = own[own < train]
+        sums[own] = alike[numpy.ix_(items[own], items[known])] @ values[known]
+    sums += SMOOTHING * mean
+    for share in (sums[:, 1:] / sums[:, :1]).T:
+        edges = numpy.quantile(share, numpy.arange(1, SHARE_BINS) / SHARE_BINS)
+        yield numpy.searchsorted(edges, share)
+
+
 def taobao(data, out):
     at = lambda name: os.path.join(data, name)
     carts = set(pairs(at("cart_train.txt.gz")))
@@ -77,9 +125,12 @@ def taobao(data, out):
              for count, key in ((user_count, user), (item_count, item))]
             for user, item in views]
     random.Random(20260101).shuffle(rows)
-    head, n = ["user", "item", "cart", "buy"] + TAOBAO_COUNTS, len(rows)
-    write(out, "train.csv", head, rows[:n * 72 // 100])
-    write(out, "valid.csv", head, rows[n * 72 // 100:n * 80 // 100])
+    head, n = ["user", "item", "cart", "buy"] + TAOBAO_COUNTS + TAOBAO_SHARES, len(rows)
+    train = n * 72 // 100
+    for row, *bins in zip(rows, *alike_shares(rows, train, (2, 3))):
+        row.extend(map(str, bins))
+    write(out, "train.csv", head, rows[:train])
+    write(out, "valid.csv", head, rows[train:n * 80 // 100])
     write(out, "test.csv", head, rows[n * 80 // 100:])
 
 

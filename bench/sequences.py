@@ -11,13 +11,13 @@ lists of the item (mostly a brand and the narrowest category) in columns of thei
 
 tricdr: mix.txt.gz (a user and his items of both domains a line; ids up to 37868 are Toys, others
 Games). Of each user and domain the last event is test, the one before validation. train.csv,
-valid.csv and test.csv have user, item, time, domain and past: the user's events before this one,
-oldest first, without held-out ones of either domain, but for validation events in test.csv. The
-same of one domain alone, past and all, in toy_*.csv and game_*.csv. Times put the files one behind
-the other; within one they are places in the user's sequence. For leave-one-out sequences_toy.csv
-and sequences_game.csv have user, item, time and domain of one domain. sequences_both.csv has two
-users for each of theirs, one a domain: the training events of both domains before the two that are
-held out in that domain, then these.
+valid.csv and test.csv have user, item, time, domain, own and other: the user's events before this
+one in its own domain and in the other, oldest first, without held-out ones of either domain, but
+for validation events in test.csv. The same of one domain alone in toy_*.csv and game_*.csv. Times
+put the files one behind the other; within one they are places in the user's sequence.
+For leave-one-out sequences_toy.csv and sequences_game.csv have user, item, time and domain of one
+domain. sequences_both.csv has two users for each of theirs, one a domain: the training events of
+both domains before the two that are held out in that domain, then these.
 """
 import argparse
 import gzip
@@ -55,7 +55,7 @@ def read(what, data):
     return list(sequences(name + ".txt")), attributes
 
 
-LAST_TOY, KEPT, LATER = 37868, 50, 1_000_000
+LAST_TOY, KEPT, LATER = 37868, 20, 1_000_000
 
 
 def domain_of(item):
@@ -76,9 +76,13 @@ def tricdr_rows(user, items, split):
     """(split, row) of one user's events."""
     for place, item in enumerate(items):
         allowed = 1 if split[place] == 2 else 0
-        past = [items[k] for k in range(place) if split[k] <= allowed][-KEPT:]
+        past = [items[k] for k in range(place) if split[k] <= allowed]
+        domain = domain_of(item)
+        own = [k for k in past if domain_of(k) == domain]
+        other = [k for k in past if domain_of(k) != domain]
         time = place if split[place] == 0 else split[place] * LATER
-        yield split[place], [user, item, time, domain_of(item), " ".join(past)]
+        yield split[place], [user, item, time, domain, " ".join(own[-KEPT:]),
+                             " ".join(other[-KEPT:])]
 
 
 def both_rows(user, items, split):
@@ -101,7 +105,8 @@ def write_tricdr(data, out):
             for split, row in tricdr_rows(user, own, splits(own)):
                 rows[split].append(row)
         for name, of in zip(("train", "valid", "test"), rows):
-            write(out, f"{prefix}{name}.csv", ["user", "item", "time", "domain", "past"], of)
+            write(out, f"{prefix}{name}.csv", ["user", "item", "time", "domain", "own", "other"],
+                  of)
         print("%s%d users, %d + %d + %d events" % (
             prefix and prefix + ": ", len(users), *(len(of) for of in rows)))
     head = ["user", "item", "time", "domain"]

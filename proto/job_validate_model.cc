@@ -72,7 +72,8 @@ const spec::Feature* CheckItemWords(uint32_t item_dim, Checker* check) {
   return words;
 }
 
-void CheckActionAndQuery(const spec::TwoTower& tower, const spec::Feature* title, Checker* check) {
+void CheckActionAndQuery(const spec::TwoTower& tower, const spec::Feature* title, uint32_t item_dim,
+                         Checker* check) {
   const std::string path = "model.two_tower.";
   if (tower.has_action_feature()) {
     const spec::Feature* action = Referred(tower.action_feature(), path + "action_feature", check);
@@ -85,9 +86,10 @@ void CheckActionAndQuery(const spec::TwoTower& tower, const spec::Feature* title
     if (query != nullptr) {
       ExpectSource(*query, spec::HISTORY, path + "query_feature", check);
       ExpectText(*query, path + "query_feature", check);
-      check->Expect(title != nullptr && title->table() == query->table(), path + "query_feature",
+      check->Expect(title == nullptr || title->table() == query->table(), path + "query_feature",
                     "search words do not share the title's table",
-                    "set title_feature, and give both features the same table");
+                    "give both features the same table");
+      ExpectDim(*query, item_dim, "the item's table", path + "query_feature", check);
     }
   }
 }
@@ -186,7 +188,7 @@ void CheckOneVector(Checker* check) {
 
 void CheckTwoTower(const spec::TwoTower& tower, uint32_t item_dim, const spec::Feature* title,
                    Checker* check) {
-  CheckActionAndQuery(tower, title, check);
+  CheckActionAndQuery(tower, title, item_dim, check);
   CheckUserTower(tower, item_dim, check);
   CheckOneVector(check);
   check->Expect(tower.initial_scale() >= 0.01F && tower.initial_scale() <= 100.0F,

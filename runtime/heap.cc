@@ -6,7 +6,8 @@ namespace emporium::runtime {
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest value that is taken
+  // Not a threshold: one above 32 MiB is not taken, and tensors are larger than that.
+  mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #endif
 }

@@ -78,7 +78,12 @@ def train_seeds(build, path, changes, seeds, data, place):
         with open(work + ".log", "w+", encoding="utf-8", errors="replace") as log:
             process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(process.pid, 0)
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
             if status != 0:
                 log.seek(0)
                 code = os.waitstatus_to_exitcode(status)

@@ -338,6 +338,15 @@ TEST(ValidateJobTest, EveryPositionNeedsOneHistory) {
                   "every_position: with history.distinct_items a user has another history")));
 }
 
+TEST(ValidateJobTest, WordsOfSearchesNeedNoTitles) {
+  const std::string job = Replaced(TwoTowerJob(), "title_feature: \"title\"", "");
+  EXPECT_THAT(ComplaintsOf(job), ::testing::IsEmpty());
+  EXPECT_THAT(
+      ComplaintsOf(Replaced(job, "  name: \"word\"\n  dim: 16", "  name: \"word\"\n  dim: 8")),
+      ::testing::Contains(::testing::HasSubstr(
+          "model.two_tower.query_feature: table \"word\" has dim 8, the item's table has")));
+}
+
 // What every model that ranks items is asked.
 TEST(ValidateJobTest, SasRec) {
   const std::string tower = TwoTowerJob();

@@ -288,10 +288,11 @@ void PointwiseFields::FillScenariosAndPlaces(const PointwiseSamples& samples,
 
 void PointwiseFields::FillEventAges(const PointwiseSamples& samples, const Past& past,
                                     models::Batch* batch) const {
+  if (!event_ages_) return;
   batch->event_age_days = past.age_days;
   for (const int32_t place : samples.of) {
     const auto at = static_cast<size_t>(place);
-    for (int32_t k = past.offset[at]; event_ages_ && k < past.offset[at + 1]; ++k) {
+    for (int32_t k = past.offset[at]; k < past.offset[at + 1]; ++k) {
       batch->event_age_days.push_back(past.age_days[static_cast<size_t>(k)]);
     }
   }

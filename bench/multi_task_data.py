@@ -10,7 +10,7 @@ rows are split 72/8/20 into training, validation and test by a fixed seed. Besid
 bins of their logarithms: how many views each has, and how many carts and buys (of the training
 files) that no row is about, because they are of items that were not viewed. And for each label,
 in bins of equal size, its share among the user's other training rows, each weighed by how alike its
-item is to the row's: the cosine of who viewed the two. Needs SciPy.
+item is to the row's (alike_shares.py, which needs SciPy).
 """
 import argparse
 import collections
@@ -19,15 +19,8 @@ import gzip
 import math
 import os
 import random
-import sys
 
 import csv_files
-
-try:
-    import numpy
-    import scipy.sparse
-except ImportError:
-    sys.exit("bench/multi_task_data.py needs SciPy; `.ci/setup --for bench` installs it")
 
 ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital", "occupation",
          "relationship", "race", "sex", "gain", "loss", "hours", "country", "income"]
@@ -35,7 +28,6 @@ ADULT_INPUTS = ["age", "workclass", "education", "education_num", "occupation", 
                 "race", "sex", "gain", "loss", "hours", "country"]
 TAOBAO_COUNTS = ["user_views", "item_views", "user_carts", "item_carts", "user_buys", "item_buys"]
 TAOBAO_SHARES = ["alike_carts", "alike_buys"]
-SHARE_BINS, SMOOTHING = 40, 0.05
 BINNED = {"age": 5, "gain": 1000, "loss": 200, "hours": 5}
 
 
@@ -74,44 +66,8 @@ def counts(kept):
     return [collections.Counter(side) for side in zip(*kept)]
 
 
-def numbered(keys):
-    """Each key's number, in the order of their first."""
-    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return numpy.array([number[key] for key in keys])
-
-
-def likeness(users, items):
-    """[items, items]: cosine of who viewed the two, 0 of an item with itself."""
-    ones = numpy.ones(len(users), numpy.float32)
-    views = scipy.sparse.csr_matrix((ones, (users, items)))
-    alike = (views.T @ views).toarray()
-    lengths = numpy.sqrt(alike.diagonal())
-    alike /= lengths
-    alike /= lengths[:, None]
-    numpy.fill_diagonal(alike, 0)
-    return alike
-
-
-def alike_shares(rows, train, labels):
-    """For each label, of each row in which of SHARE_BINS its share is, which its own label does not
-    enter."""
-    users, items = (numbered([row[side] for row in rows]) for side in (0, 1))
-    alike = likeness(users, items)
-    # Beside the labels a one: the weight of all of the user's rows.
-    values = numpy.array([[1] + [row[label] for label in labels] for row in rows], numpy.float32)
-    mean = values[:train].mean(0)
-    sums = numpy.zeros_like(values)
-    order = numpy.argsort(users, kind="stable")
-    for own in numpy.split(order, numpy.flatnonzero(numpy.diff(users[order])) + 1):
-        known = own[own < train]
-        sums[own] = alike[numpy.ix_(items[own], items[known])] @ values[known]
-    sums += SMOOTHING * mean
-    for share in (sums[:, 1:] / sums[:, :1]).T:
-        edges = numpy.quantile(share, numpy.arange(1, SHARE_BINS) / SHARE_BINS)
-        yield numpy.searchsorted(edges, share)
-
-
 def taobao(data, out):
+    from alike_shares import alike_shares  # adult does without SciPy
     at = lambda name: os.path.join(data, name)
     carts = set(pairs(at("cart_train.txt.gz")))
     known_buys = set(pairs(at("buy_train.txt.gz")))

@@ -15,6 +15,9 @@ DEFINE_string(bind, "127.0.0.1", "address that is listened on");
 DEFINE_int32(port, 0, "port of the scheduler's service; 0: any free one");
 DEFINE_int32(http_port, 0, "port of the status page; 0: any free one");
 DEFINE_string(scheduler, "", "host:port of the scheduler");
+DEFINE_string(name, "",
+              "name of the process for whoever starts it again when it dies: the newest process of "
+              "a name takes the place of the one before");
 DEFINE_int32(ready_fd, -1, "descriptor that is told when the process is ready");
 DEFINE_string(user, "", "id of a user, as the data has it");
 DEFINE_string(item, "", "id of an item, as the data has it");

@@ -16,6 +16,7 @@ DECLARE_string(bind);
 DECLARE_int32(port);
 DECLARE_int32(http_port);
 DECLARE_string(scheduler);
+DECLARE_string(name);
 DECLARE_int32(ready_fd);
 DECLARE_string(user);
 DECLARE_string(item);

@@ -3,12 +3,14 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <map>
 #include <memory>
 
 #include "cluster/flags.h"
 #include "cluster/process.h"
 #include "cluster/progress.h"
 #include "cluster/report.h"
+#include "cluster/restarts.h"
 #include "cluster/verb.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
@@ -20,7 +22,9 @@ namespace {
 constexpr int64_t kProgressMs = 500;
 // What the nodes get, after the job is done or was stopped, to leave by themselves.
 constexpr int64_t kLeaveMs = 10'000;
+constexpr const char* kScheduler = "scheduler";
 
+// Starts the processes of a job, and each again that dies before the job is over.
 class Launcher {
  public:
   Launcher(const JobContext& context, SignalWatch* signals)
@@ -30,65 +34,82 @@ class Launcher {
 
   int Run() {
     if (Status started = StartAll(); !started.ok()) return Fail(kExitFailed, started.message());
-    while (children_.running("scheduler")) {
+    while (children_.running(kScheduler) || restarts_.waiting(kScheduler)) {
       const int signal = signals_.Wait(kProgressMs);
       if (signal == SIGINT || signal == SIGTERM) {
         if (const int code = OnInterrupt(); code >= 0) return code;
       }
       OnExits(children_.Reap());
-      if (children_.running("scheduler")) ShowProgress();
+      StartAgain();
+      if (children_.running(kScheduler)) ShowProgress();
     }
     printer_.EndLine();
     return Finish();
   }
 
  private:
-  // Of the process number `number` of its verb.
-  std::vector<std::string> Arguments(const std::string& verb, uint32_t number) const {
+  // A process of the job: `number` counts those of its verb.
+  struct Role {
+    std::string verb;
+    uint32_t number = 0;
+  };
+
+  std::vector<std::string> Arguments(const std::string& name, const Role& role) const {
     const spec::Cluster& cluster = context_.job.cluster();
-    std::vector<std::string> arguments = {verb, context_.job_path,
+    std::vector<std::string> arguments = {role.verb, context_.job_path,
                                           "--work_dir=" + context_.work_dir};
     const auto add = [&](const std::string& flag, const std::string& value) {
       arguments.push_back("--" + flag + "=" + value);
     };
-    if (verb == "scheduler") {
+    if (role.verb == kScheduler) {
       add("workers", std::to_string(cluster.workers()));
       add("servers", std::to_string(cluster.servers()));
-      add("port", std::to_string(FLAGS_port));
+      // One that is started again listens where the nodes look for it.
+      add("port", std::to_string(scheduler_port_ > 0 ? scheduler_port_ : FLAGS_port));
       add("http_port", std::to_string(FLAGS_http_port));
       return arguments;
     }
     add("scheduler", "127.0.0.1:" + std::to_string(scheduler_port_));
-    if (verb == "server") {
+    add("name", name);
+    if (role.verb == "server") {
       add("shards_per_server", std::to_string(cluster.shards_per_server()));
     } else {
       add("lanes", std::to_string(cluster.lanes()));
       const bool gpus = cluster.device() == spec::Cluster::CUDA;
       add("device", gpus ? "cuda" : "cpu");
-      if (gpus) add("first_lane", std::to_string(number * cluster.lanes()));
+      if (gpus) add("first_lane", std::to_string(role.number * cluster.lanes()));
     }
     return arguments;
   }
 
+  std::string LogPath(const std::string& name) const {
+    return context_.log_dir() + "/" + name + ".log";
+  }
+
+  Status Start(const std::string& name) {
+    const Role& role = roles_.at(name);
+    std::string ready;
+    const bool waits = role.verb == kScheduler;
+    restarts_.Started(name, clock_.now_ms());
+    EMPORIUM_RETURN_IF_ERROR(
+        children_.Start(name, Arguments(name, role), LogPath(name), waits ? &ready : nullptr));
+    if (waits) scheduler_port_ = std::stoi(ready);
+    return Status::Ok();
+  }
+
   Status StartAll() {
     EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(context_.log_dir()));
-    const auto log = [&](const std::string& name) {
-      return context_.log_dir() + "/" + name + ".log";
-    };
-    std::string ready;
-    EMPORIUM_RETURN_IF_ERROR(
-        children_.Start("scheduler", Arguments("scheduler", 0), log("scheduler"), &ready));
-    scheduler_port_ = std::stoi(ready);
-    EMPORIUM_ASSIGN_OR_RETURN(scheduler_, runtime::ConnectScheduler("127.0.0.1", scheduler_port_));
     const spec::Cluster& cluster = context_.job.cluster();
-    for (uint32_t i = 0; i < cluster.servers(); ++i) {
-      const std::string name = "server-" + std::to_string(i);
-      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("server", i), log(name), nullptr));
-    }
-    for (uint32_t i = 0; i < cluster.workers(); ++i) {
-      const std::string name = "worker-" + std::to_string(i);
-      EMPORIUM_RETURN_IF_ERROR(children_.Start(name, Arguments("worker", i), log(name), nullptr));
-    }
+    roles_[kScheduler] = {kScheduler, 0};
+    EMPORIUM_RETURN_IF_ERROR(Start(kScheduler));
+    EMPORIUM_ASSIGN_OR_RETURN(scheduler_, runtime::ConnectScheduler("127.0.0.1", scheduler_port_));
+    const auto add = [&](const std::string& verb, uint32_t number) {
+      const std::string name = verb + "-" + std::to_string(number);
+      roles_[name] = {verb, number};
+      return Start(name);
+    };
+    for (uint32_t i = 0; i < cluster.servers(); ++i) EMPORIUM_RETURN_IF_ERROR(add("server", i));
+    for (uint32_t i = 0; i < cluster.workers(); ++i) EMPORIUM_RETURN_IF_ERROR(add("worker", i));
     std::printf("launched: %u worker(s) x %u lane(s), %u server(s) x %u shard(s); logs in %s\n",
                 cluster.workers(), cluster.lanes(), cluster.servers(), cluster.shards_per_server(),
                 context_.log_dir().c_str());
@@ -114,24 +135,53 @@ class Launcher {
 
   void OnExits(const std::vector<Exit>& exits) {
     for (const Exit& exit : exits) {
-      if (exit.name == "scheduler") {
-        scheduler_exit_ = exit;
-      } else if (exit.code != 0) {
-        printer_.EndLine();
-        std::fprintf(stderr, "emporium: %s; see %s/%s.log\n", exit.Describe().c_str(),
-                     context_.log_dir().c_str(), exit.name.c_str());
-      }
+      const bool scheduler = exit.name == kScheduler;
+      if (scheduler) scheduler_exit_ = exit;
+      // A scheduler that ends by itself has ended the job, and a node that ends well was told to.
+      if (scheduler ? exit.signal == 0 : exit.code == 0) continue;
+      printer_.EndLine();
+      std::fprintf(stderr, "emporium: %s; see %s\n", exit.Describe().c_str(),
+                   LogPath(exit.name).c_str());
+      const bool ends =
+          !scheduler && !children_.running(kScheduler) && !restarts_.waiting(kScheduler);
+      if (ends || restarts_.Died(exit.name, clock_.now_ms()).has_value()) continue;
+      GiveUp(exit.name);
+    }
+  }
+
+  // A child has died again and again in its first seconds.
+  void GiveUp(const std::string& name) {
+    const std::string what =
+        name + " died " + std::to_string(Restarts::kMaxShortLives) + " times soon after its start";
+    if (roles_.at(name).verb == "worker") {
+      std::fprintf(stderr, "emporium: %s; the job goes on without it\n", what.c_str());
+      return;
+    }
+    given_up_ = what + ", see " + LogPath(name);
+    if (name != kScheduler) {
+      (void)runtime::CallScheduler([&] { scheduler_->requestStop(what); });
+    }
+  }
+
+  void StartAgain() {
+    while (const std::optional<std::string> name = restarts_.NextDue(clock_.now_ms())) {
+      const Status started = Start(*name);
+      if (started.ok()) continue;
+      // It is dead and will be found so, or could not even be made.
+      std::fprintf(stderr, "emporium: %s\n", started.message().c_str());
+      if (!children_.running(*name)) OnExits({Exit{*name, -1, SIGKILL}});
     }
   }
 
   void ShowProgress() {
     control::JobStatus status;
     if (runtime::CallScheduler([&] { scheduler_->status(status); }).ok()) {
-      printer_.Show(ProgressFromStatus(status.json), runtime::SystemClock().now_ms());
+      printer_.Show(ProgressFromStatus(status.json), clock_.now_ms());
     }
   }
 
   int Finish() {
+    restarts_.Stop();
     // The nodes were told to leave; whoever does not is ended.
     const runtime::Stopwatch watch;
     while (children_.running() > 0 && watch.Seconds() * 1000 < kLeaveMs) {
@@ -139,27 +189,28 @@ class Launcher {
       OnExits(children_.Reap());
     }
     children_.SignalAll(SIGKILL);
-    if (scheduler_exit_.signal != 0) {
-      return Fail(kExitFailed, scheduler_exit_.Describe() + "; " + HowToGoOn(context_));
-    }
+    if (!given_up_.empty()) return Fail(kExitFailed, given_up_ + "; " + HowToGoOn(context_));
     if (scheduler_exit_.code == kExitInterrupted) {
       return Fail(kExitInterrupted, "stopped; " + HowToGoOn(context_));
     }
-    if (scheduler_exit_.code != kExitOk) {
-      return Fail(kExitFailed, LastLines(context_.log_dir() + "/scheduler.log", 1));
-    }
+    if (scheduler_exit_.code != kExitOk)
+      return Fail(kExitFailed, LastLines(LogPath(kScheduler), 1));
     PrintSummary(context_);
     return kExitOk;
   }
 
   const JobContext& context_;
   SignalWatch& signals_;
+  const runtime::SystemClock clock_;
   ProgressPrinter printer_;
   ProcessGroup children_;
+  Restarts restarts_;
+  std::map<std::string, Role> roles_;  // by name
   std::unique_ptr<control::SchedulerIf> scheduler_;
   int scheduler_port_ = 0;
   int interrupts_ = 0;
   Exit scheduler_exit_;
+  std::string given_up_;  // why the job cannot go on
 };
 
 }  // namespace

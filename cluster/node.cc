@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/model.h"
+#include "runtime/clock.h"
 #include "runtime/heap.h"
 #include "worker/bodies.h"
 #include "worker/device.h"
@@ -19,7 +20,8 @@ std::string HostName() {
 Result<std::unique_ptr<WorkerRole>> WorkerRole::Start(const JobContext& job,
                                                       runtime::Context* transport,
                                                       control::SchedulerIf* scheduler,
-                                                      uint32_t first_lane) {
+                                                      uint32_t first_lane,
+                                                      const std::string& name) {
   runtime::KeepFreedMemory();
   models::ConfigureLibTorch();
   std::unique_ptr<WorkerRole> role(new WorkerRole());
@@ -45,6 +47,8 @@ Result<std::unique_ptr<WorkerRole>> WorkerRole::Start(const JobContext& job,
   config.lanes = job.job.cluster().lanes();
   config.first_lane = first_lane;
   config.host_name = HostName();
+  config.name = name;
+  config.started_ms = runtime::UnixMs();
   config.job_fingerprint = job.fingerprint;
   EMPORIUM_ASSIGN_OR_RETURN(role->worker_, worker::Worker::Start(config));
   return role;
@@ -53,12 +57,15 @@ Result<std::unique_ptr<WorkerRole>> WorkerRole::Start(const JobContext& job,
 Result<std::unique_ptr<ps::Server>> StartServer(const JobContext& job,
                                                 std::vector<std::string> endpoints,
                                                 runtime::Context* transport,
-                                                control::SchedulerIf* scheduler) {
+                                                control::SchedulerIf* scheduler,
+                                                const std::string& name) {
   runtime::KeepFreedMemory();
   ps::ServerConfig config;
   config.job = job.job;
   config.job_fingerprint = job.fingerprint;
   config.host_name = HostName();
+  config.name = name;
+  config.started_ms = runtime::UnixMs();
   config.endpoints = std::move(endpoints);
   config.context = transport;
   config.scheduler = scheduler;

@@ -17,11 +17,12 @@ namespace emporium::cluster {
 class WorkerRole {
  public:
   // Opens the data set, which PrepareData has made. `first_lane`: lanes of this host's workers
-  // before this one.
+  // before this one. `name`: of the process, see control::Registration.
   static Result<std::unique_ptr<WorkerRole>> Start(const JobContext& job,
                                                    runtime::Context* transport,
                                                    control::SchedulerIf* scheduler,
-                                                   uint32_t first_lane);
+                                                   uint32_t first_lane,
+                                                   const std::string& name = "");
   worker::Worker& worker() { return *worker_; }
 
  private:
@@ -31,11 +32,12 @@ class WorkerRole {
   std::unique_ptr<worker::Worker> worker_;
 };
 
-// A server with `endpoints.size()` shards.
+// A server with `endpoints.size()` shards. `name`: of the process, see control::Registration.
 Result<std::unique_ptr<ps::Server>> StartServer(const JobContext& job,
                                                 std::vector<std::string> endpoints,
                                                 runtime::Context* transport,
-                                                control::SchedulerIf* scheduler);
+                                                control::SchedulerIf* scheduler,
+                                                const std::string& name = "");
 
 std::string HostName();
 

@@ -33,7 +33,11 @@ struct Registration {
   5: string job_fingerprint,         // of the job file that the node was started with
   6: i32 lanes,                      // workers
   // What the data says, the same on every worker: see worker/dataset.h. Workers only.
-  7: DatasetFacts facts
+  7: DatasetFacts facts,
+  // Given by whoever starts the process again when it dies; empty: by nobody. The newest process
+  // of a name takes the place of the one before.
+  8: string name,
+  9: i64 started_ms                  // of the process, in milliseconds since 1970
 }
 
 struct Registered {
@@ -53,7 +57,8 @@ enum CommandKind {
   EXPORT = 5,      // workers: the same for export chunks
   COMBINE = 6,     // one worker: merge the results of all chunks into metrics (or an index)
   PAUSE = 7,       // workers: start no further step; report the highest step begun
-  STOP = 8         // leave in good order
+  STOP = 8,        // leave in good order
+  HOLD = 9         // workers: give up what is being done, and wait for the next command
 }
 
 struct Command {

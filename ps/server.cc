@@ -134,6 +134,8 @@ Status Server::Register() {
   registration.pid = ::getpid();
   registration.shard_endpoints = endpoints();
   registration.job_fingerprint = config_.job_fingerprint;
+  registration.name = config_.name;
+  registration.started_ms = config_.started_ms;
   control::Registered registered;
   EMPORIUM_RETURN_IF_ERROR(
       runtime::CallScheduler([&] { config_.scheduler->registerNode(registered, registration); }));
@@ -164,8 +166,7 @@ Status Server::RegisterUntilKnown() {
     }
     if (!MayPass(status)) return status;
     if (tries == 0) {
-      runtime::Log(LogLevel::kWarning, "ps", "the scheduler does not answer yet: {}",
-                   status.ToString());
+      runtime::Log(LogLevel::kWarning, "ps", "not registered yet: {}", status.ToString());
     }
     Pause(&tries);
   }

@@ -33,6 +33,8 @@ struct ServerConfig {
   spec::Job job;
   std::string job_fingerprint;
   std::string host_name;               // for people
+  std::string name;                    // of the process, see control::Registration
+  int64_t started_ms = 0;              // likewise
   std::vector<std::string> endpoints;  // to bind, one per shard (runtime/transport.h)
   // Both outlive the server.
   runtime::Context* context = nullptr;

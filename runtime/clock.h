@@ -24,6 +24,13 @@ class SystemClock final : public Clock {
   }
 };
 
+// The time of day, in milliseconds since 1970.
+inline int64_t UnixMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 // Seconds of wall time since construction or the last Restart.
 class Stopwatch {
  public:

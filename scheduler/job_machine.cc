@@ -78,6 +78,7 @@ Status JobMachine::TakeCheckpoint(const runtime::CheckpointInfo& checkpoint) {
   data_digest_ = state->data_digest;
   cursor_ = state->cursor;
   if (cursor_.best_step == cursor_.step) cursor_.best_checkpoint = checkpoint.number;
+  saved_cursor_ = cursor_;
   return Status::Ok();
 }
 
@@ -126,14 +127,9 @@ void JobMachine::SkipStages() {
 void JobMachine::Start(int64_t now_ms, Actions* out) {
   now_ms_ = now_ms;
   StateChange change;
-  if (!config_.exports_only) {
-    change.rewind = Position{static_cast<uint32_t>(stage_), cursor_.step, false};
-  }
   change.fingerprint = config_.fingerprint;
-  if (stage_ < views_.size() && !views_[stage_].curve.empty()) {
-    change.curves[static_cast<uint32_t>(stage_)] = views_[stage_].curve;
-  }
   out->push_back(SaveState{std::move(change)});
+  SavePosition(out);
   if (saved_.has_value()) {
     out->push_back(Note{Note::Level::kInfo, "going on from checkpoint " +
                                                 std::to_string(saved_number_) + " (stage '" +
@@ -145,6 +141,18 @@ void JobMachine::Start(int64_t now_ms, Actions* out) {
     Stop(now_ms, Status::Ok(), out);
     Advance(now_ms, out);
   }
+}
+
+// Takes the store back to where the job stands.
+void JobMachine::SavePosition(Actions* out) const {
+  StateChange change;
+  if (!config_.exports_only) {
+    change.rewind = Position{static_cast<uint32_t>(stage_), cursor_.step, false};
+  }
+  if (stage_ < views_.size() && !views_[stage_].curve.empty()) {
+    change.curves[static_cast<uint32_t>(stage_)] = views_[stage_].curve;
+  }
+  out->push_back(SaveState{std::move(change)});
 }
 
 void JobMachine::Tick(int64_t now_ms, Actions* out) {
@@ -164,6 +172,12 @@ void JobMachine::Tick(int64_t now_ms, Actions* out) {
                      std::to_string(limits::kNoWorkerWaitMs / 1000) + " s"),
          out);
   }
+  if (phase_ == Phase::kGathering && returns_ && now_ms >= returns_until_ms_) {
+    Fail(now_ms,
+         Unavailable("a server was lost, and none took its place within " +
+                     std::to_string(limits::kNoServerWaitMs / 1000) + " s"),
+         out);
+  }
   if (phase_ == Phase::kStopping && now_ms >= stop_deadline_ms_) Over(out);
   Advance(now_ms, out);
 }
@@ -174,6 +188,8 @@ std::optional<int64_t> JobMachine::next_deadline_ms() const {
   const auto also = [&next](int64_t at) { next = next.has_value() ? std::min(*next, at) : at; };
   if (phase_ == Phase::kStopping) {
     also(stop_deadline_ms_);
+  } else if (phase_ == Phase::kGathering && returns_) {
+    also(returns_until_ms_);
   } else if (workerless_since_ms_.has_value()) {
     also(*workerless_since_ms_ + limits::kNoWorkerWaitMs);
   }
@@ -192,9 +208,8 @@ bool JobMachine::Step(int64_t now_ms, Actions* out) {
   const Phase before = phase_;
   switch (phase_) {
     case Phase::kGathering:
-      if (!members_.Complete(config_.servers) || members_.Workers().size() < config_.workers) {
-        return false;
-      }
+      if (!Gathered()) return false;
+      if (returns_) ReturnToSaved(out);
       StartRestore(now_ms, out);
       break;
     case Phase::kRestoring:

@@ -8,12 +8,15 @@
 //  3. The generation grows whenever the set of workers that a command counts on changes, and when
 //     workers must look again where the shards stand.
 //  4. A stage counts as finished only after its outcome was given to SaveState.
+//  5. A lost server takes the job back to the newest whole checkpoint, as if it had been started
+//     again: `stage_`, `cursor_`, `weights_` and what people see are those of that checkpoint.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +74,7 @@ class JobMachine {
   };
   struct Counts {
     int64_t lost_nodes = 0, refused_registrations = 0, failed_checkpoints = 0, generations = 0;
+    int64_t returns = 0;  // to a checkpoint, after the loss of a server
   };
 
   // `checkpoint`: the newest whole one, if any; `next_checkpoint`: a number that no directory has.
@@ -130,15 +134,29 @@ class JobMachine {
   Status TakeCheckpoint(const runtime::CheckpointInfo& checkpoint);
   void TakePosition(StoredState stored);
   void SkipStages();
+  void SavePosition(Actions* out) const;
 
   // job_machine_nodes.cc: nodes come, report and go.
+  Status CheckJob(const control::Registration& registration) const;
   Status CheckRegistration(const control::Registration& registration) const;
   Status CheckFacts(const control::DatasetFacts& facts) const;
   Status AdoptFacts(const control::DatasetFacts& facts);
+  void FillDoneStages();
+  Status Replace(int64_t now_ms, const control::Registration& registration, Actions* out);
+  bool Joins(const Node& node) const;
   void TakeLosses(int64_t now_ms, const control::Report& report);
   void NodeLost(int64_t now_ms, int64_t id, const std::string& how, Actions* out);
   void WorkerLost(int64_t now_ms, int64_t id, Actions* out);
   void HandleFailure(int64_t now_ms, const Node& node, Actions* out);
+  void WorkFailed(int64_t now_ms, const Node& node, Actions* out);
+  void WorkAgain(int64_t now_ms, Actions* out);
+
+  // job_machine_back.cc: a server is lost, and the job goes back to its last checkpoint.
+  void ServerLost(int64_t now_ms, const Node& node, const std::string& how, Actions* out);
+  std::string WhereItReturns() const;
+  bool Gathered() const;
+  void ReturnToSaved(Actions* out);
+  StoredState Remembered() const;
 
   // job_machine.cc: from phase to phase.
   void Advance(int64_t now_ms, Actions* out);
@@ -153,6 +171,7 @@ class JobMachine {
   void NextTrainWork(int64_t now_ms, Actions* out);
   void GoBack(int64_t now_ms, Actions* out);
   bool AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_generation, Actions* out);
+  void NewWork();
   void SendToParticipants(control::Command command, Actions* out);
   void StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out);
   void SendSpan(int64_t now_ms, bool new_generation, Actions* out);
@@ -174,6 +193,7 @@ class JobMachine {
   void StartCheckpoint(int64_t now_ms, Actions* out);
   void ServersWroteCheckpoint(int64_t now_ms, Actions* out);
   void Remember(CheckpointRecord record);
+  void RecordFailure(int64_t now_ms, const std::string& why, Actions* out);
   void CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out);
   void Stop(int64_t now_ms, Status result, Actions* out);
   void StopAsAsked(int64_t now_ms, Actions* out);
@@ -211,6 +231,8 @@ class JobMachine {
   std::vector<int64_t> participants_;  // index: rank
   int64_t combiner_ = 0;
   std::optional<int64_t> workerless_since_ms_;  // work waits for a worker
+  std::set<int64_t> failed_workers_;            // at the work in hand; others do it
+  uint32_t retries_ = 0;                        // of the work in hand
   Span span_;
   bool validating_ = false;
   ChunkResults chunks_;
@@ -225,11 +247,19 @@ class JobMachine {
   std::optional<Position> weights_;  // what the shards hold; nothing: never trained
   std::optional<Position> saved_;    // the newest whole checkpoint
   uint64_t saved_number_ = 0;
+  TrainCursor saved_cursor_;           // of saved_
   std::optional<Position> attempted_;  // no further try there unless someone asks
   std::optional<CheckpointRun> checkpoint_;
   std::optional<CheckpointRecord> writing_;  // whose manifest is in work
+  TrainCursor writing_cursor_;
   uint64_t next_checkpoint_ = 1;
   std::vector<CheckpointRecord> checkpoints_;
+
+  // Going back.
+  bool begun_ = false;    // servers were told what to restore, in this run of the scheduler
+  bool returns_ = false;  // gathering, after the loss of a server
+  int64_t returns_until_ms_ = 0;
+  uint32_t returns_here_ = 0;  // to saved_
 
   bool checkpoint_requested_ = false;
   bool stop_requested_ = false;

@@ -97,10 +97,9 @@ void JobMachine::ServersWroteCheckpoint(int64_t now_ms, Actions* out) {
   manifest.set_job_fingerprint(config_.fingerprint);
   manifest.set_job_text(config_.job_text);
   // Weights of a stage before the one in work were left where that stage ended.
-  TrainCursor cursor = cursor_;
-  if (checkpoint_->position().stage != stage_) cursor = TrainCursor();
-  cursor.step = checkpoint_->position().step;
-  manifest.set_scheduler_state(EncodeState({facts_->digest, cursor}));
+  writing_cursor_ = checkpoint_->position().stage == stage_ ? cursor_ : TrainCursor();
+  writing_cursor_.step = checkpoint_->position().step;
+  manifest.set_scheduler_state(EncodeState({facts_->digest, writing_cursor_}));
   if (checkpoint_->failure().empty()) {
     const Status filled = checkpoint_->FillManifest(config_.job.cluster().partitions(), &manifest);
     if (!filled.ok()) checkpoint_->Fail(filled.message());
@@ -124,9 +123,8 @@ void JobMachine::Remember(CheckpointRecord record) {
   if (checkpoints_.size() > limits::kMaxCheckpointRecords) checkpoints_.erase(checkpoints_.begin());
 }
 
-// The job goes on, unless the stage could not go back to these weights; what the checkpoint has
-// left behind is removed.
-void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out) {
+// What the failed checkpoint has left behind is removed.
+void JobMachine::RecordFailure(int64_t now_ms, const std::string& why, Actions* out) {
   ++counts_.failed_checkpoints;
   CheckpointRecord record;
   record.number = checkpoint_->number();
@@ -139,19 +137,24 @@ void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Action
   Remember(std::move(record));
   out->push_back(SaveState{std::move(change)});
   out->push_back(RemoveCheckpoint{checkpoint_->dir()});
+  out->push_back(Note{Note::Level::kError,
+                      "checkpoint " + std::to_string(checkpoint_->number()) + " failed: " + why});
+  checkpoint_.reset();
+}
+
+// The job goes on, unless the stage could not go back to these weights.
+void JobMachine::CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out) {
   const std::string what =
       "checkpoint " + std::to_string(checkpoint_->number()) + " failed: " + why;
-  const bool kept = checkpoint_->position().stage == stage_ && spec_stage().has_train() &&
-                    plans_[stage_]->AtKept(cursor_);
-  checkpoint_.reset();
+  const bool kept = phase_ == Phase::kCheckpointing && checkpoint_->position().stage == stage_ &&
+                    spec_stage().has_train() && plans_[stage_]->AtKept(cursor_);
+  RecordFailure(now_ms, why, out);
   if (kept) {
     Fail(now_ms,
          Unavailable(what + "; it holds the best weights of stage '" + spec_stage().name() +
                      "' so far, which keep_best is to leave"),
          out);
-    return;
   }
-  out->push_back(Note{Note::Level::kError, what + "; the job goes on without it"});
 }
 
 void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status& status,
@@ -168,8 +171,12 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
     record.unix_ms = now_ms + config_.unix_minus_now_ms;
     saved_ = checkpoint_->position();
     saved_number_ = number;
-    if (saved_->stage == stage_ && cursor_.best_step == saved_->step) {
-      cursor_.best_checkpoint = number;
+    saved_cursor_ = writing_cursor_;
+    returns_here_ = 0;
+    for (TrainCursor* cursor : {&cursor_, &saved_cursor_}) {
+      if (saved_->stage == stage_ && cursor->best_step == saved_->step) {
+        cursor->best_checkpoint = number;
+      }
     }
     StateChange change;
     change.checkpoints.push_back(record);

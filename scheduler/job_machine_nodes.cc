@@ -7,7 +7,7 @@
 
 namespace emporium::scheduler {
 
-Status JobMachine::CheckRegistration(const control::Registration& registration) const {
+Status JobMachine::CheckJob(const control::Registration& registration) const {
   if (phase_ == Phase::kStopping || phase_ == Phase::kOver) {
     return Cancelled("the job is over; nothing is left to do");
   }
@@ -16,12 +16,15 @@ Status JobMachine::CheckRegistration(const control::Registration& registration) 
                               " was started with another job than the scheduler; start every "
                               "process with the same job file");
   }
+  return Status::Ok();
+}
+
+Status JobMachine::CheckRegistration(const control::Registration& registration) const {
+  EMPORIUM_RETURN_IF_ERROR(CheckJob(registration));
   if (registration.kind == control::NodeKind::SERVER) {
-    if (phase_ != Phase::kGathering || members_.servers() >= config_.servers) {
-      return FailedPrecondition("the job has its " + std::to_string(config_.servers) +
-                                " servers; servers cannot join a running job yet");
-    }
-    return Status::Ok();
+    if (members_.servers() < config_.servers) return Status::Ok();
+    return Busy("the job has its " + std::to_string(config_.servers) +
+                " servers; this one takes the place of the first that is lost");
   }
   return CheckFacts(registration.facts);
 }
@@ -63,12 +66,36 @@ Status JobMachine::AdoptFacts(const control::DatasetFacts& facts) {
     } else {
       views_[i].total = static_cast<uint64_t>(facts.chunks_of_stage[i]);
     }
+  }
+  FillDoneStages();
+  facts_ = facts;
+  return Status::Ok();
+}
+
+// Of the stages that were finished before: how much that was.
+void JobMachine::FillDoneStages() {
+  for (size_t i = 0; i < views_.size(); ++i) {
     if (views_[i].state != StageView::State::kDone) continue;
     const bool here = weights_.has_value() && weights_->stage == i;  // it may have stopped early
     views_[i].done = here ? weights_->step : views_[i].total;
     if (plans_[i].has_value()) views_[i].samples = plans_[i]->SamplesUntil(views_[i].done);
   }
-  facts_ = facts;
+}
+
+// A process of a name takes the place of the one that had it before; Stale when that one is newer.
+Status JobMachine::Replace(int64_t now_ms, const control::Registration& registration,
+                           Actions* out) {
+  if (registration.name.empty()) return Status::Ok();
+  for (const Node* node : members_.All()) {
+    const control::Registration& other = node->registration;
+    if (other.kind != registration.kind || other.name != registration.name) continue;
+    if (other.started_ms > registration.started_ms) {
+      return FailedPrecondition(node->Name() + ", which was started later, is " +
+                                registration.name + " now");
+    }
+    NodeLost(now_ms, node->id, "was started again", out);
+    return Status::Ok();
+  }
   return Status::Ok();
 }
 
@@ -76,7 +103,9 @@ Result<control::Registered> JobMachine::Register(int64_t now_ms,
                                                  const control::Registration& registration,
                                                  Actions* out) {
   now_ms_ = now_ms;
-  Status status = CheckRegistration(registration);
+  Status status = CheckJob(registration);
+  if (status.ok()) status = Replace(now_ms, registration, out);
+  if (status.ok()) status = CheckRegistration(registration);
   if (status.ok() && registration.kind == control::NodeKind::WORKER) {
     status = AdoptFacts(registration.facts);
     if (!status.ok()) Fail(now_ms, status, out);
@@ -84,9 +113,12 @@ Result<control::Registered> JobMachine::Register(int64_t now_ms,
   Result<Node*> added = status.ok() ? members_.Add(now_ms, registration) : Result<Node*>(status);
   if (!added.ok()) {
     ++counts_.refused_registrations;
-    out->push_back(Note{Note::Level::kWarning, "refused a registration from host " +
-                                                   registration.host_name + ": " +
-                                                   added.status().message()});
+    // Who is only asked to wait asks again and again.
+    if (added.status().code() != StatusCode::kBusy) {
+      out->push_back(Note{Note::Level::kWarning, "refused a registration from host " +
+                                                     registration.host_name + ": " +
+                                                     added.status().message()});
+    }
     Advance(now_ms, out);
     return added.status();
   }
@@ -104,15 +136,20 @@ Result<control::Registered> JobMachine::Register(int64_t now_ms,
 
   // One that joins: in a span it takes part at once, with a new generation, unless the span is
   // being ended; everything else takes it in with the next command.
-  const bool takes_part = phase_ == Phase::kTraining && !span_.shortened && !PauseWanted() &&
-                          participants_.size() < plans_[stage_]->micro_batches_per_step();
-  if (!node.is_server() && (takes_part || workerless_since_ms_.has_value())) {
+  if (Joins(node)) {
     if (phase_ == Phase::kTraining) SendSpan(now_ms, true, out);
     if (phase_ == Phase::kEvaluating) SendEvaluate(now_ms, true, out);
     if (phase_ == Phase::kCombining) SendCombine(now_ms, out);
   }
   Advance(now_ms, out);
   return registered;
+}
+
+bool JobMachine::Joins(const Node& node) const {
+  if (node.is_server()) return false;
+  if (workerless_since_ms_.has_value()) return true;
+  return phase_ == Phase::kTraining && !span_.shortened && !PauseWanted() &&
+         participants_.size() < plans_[stage_]->micro_batches_per_step();
 }
 
 void JobMachine::NodeLost(int64_t now_ms, int64_t id, const std::string& how, Actions* out) {
@@ -124,25 +161,27 @@ void JobMachine::NodeLost(int64_t now_ms, int64_t id, const std::string& how, Ac
   ++counts_.lost_nodes;
   out->push_back(Note{Note::Level::kWarning, node.Name() + " " + how});
   if (phase_ == Phase::kGathering) return;
-  if (!node.is_server()) {
+  if (node.is_server()) {
+    ServerLost(now_ms, node, how, out);
+  } else {
     WorkerLost(now_ms, id, out);
-    return;
   }
-  const int32_t last = node.first_shard + static_cast<int32_t>(node.shards()) - 1;
-  Fail(now_ms,
-       Unavailable(node.Name() + " " + how + ", and with it the shards " +
-                   std::to_string(node.first_shard) + " to " + std::to_string(last)),
-       out);
 }
 
 void JobMachine::WorkerLost(int64_t now_ms, int64_t id, Actions* out) {
   const bool took_part =
       std::find(participants_.begin(), participants_.end(), id) != participants_.end();
+  failed_workers_.erase(id);
+  if (phase_ == Phase::kCombining ? id == combiner_ : took_part) WorkAgain(now_ms, out);
+}
+
+// The workers that are there do what others have left.
+void JobMachine::WorkAgain(int64_t now_ms, Actions* out) {
   if (phase_ == Phase::kCombining) {
-    if (id == combiner_) SendCombine(now_ms, out);
-  } else if (took_part && phase_ == Phase::kEvaluating) {
+    SendCombine(now_ms, out);
+  } else if (phase_ == Phase::kEvaluating) {
     SendEvaluate(now_ms, true, out);
-  } else if (took_part && (phase_ == Phase::kTraining || phase_ == Phase::kPausing)) {
+  } else if (phase_ == Phase::kTraining || phase_ == Phase::kPausing) {
     // A pause is asked for again when the others have found out where the shards stand.
     phase_ = Phase::kTraining;
     SendSpan(now_ms, true, out);
@@ -184,9 +223,34 @@ void JobMachine::HandleFailure(int64_t now_ms, const Node& node, Actions* out) {
   const std::string text = node.Name() + ": " + node.failure.message();
   if (node.command.kind == control::CommandKind::CHECKPOINT) {
     if (checkpoint_.has_value()) checkpoint_->Fail(text);
+  } else if (node.is_server()) {
+    Fail(now_ms, Status(node.failure.code(), text), out);
+  } else {
+    WorkFailed(now_ms, node, out);
+  }
+}
+
+// What shards did not take is tried again; other work that failed is for other workers. When it
+// fails on several of them it is the work (a sample that cannot be read) and ends the job.
+void JobMachine::WorkFailed(int64_t now_ms, const Node& node, Actions* out) {
+  const std::string text = node.Name() + ": " + node.failure.message();
+  const StatusCode code = node.failure.code();
+  const bool passes = code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded ||
+                      code == StatusCode::kStale || code == StatusCode::kBusy;
+  if (!passes || retries_ == limits::kMaxRetries) {
+    failed_workers_.insert(node.id);
+  } else {
+    ++retries_;
+  }
+  const std::vector<int64_t> workers = members_.Workers();
+  const bool someone = std::any_of(workers.begin(), workers.end(),
+                                   [this](int64_t id) { return !failed_workers_.contains(id); });
+  if (!someone || failed_workers_.size() >= limits::kMaxFailedWorkers) {
+    Fail(now_ms, Status(code, text), out);
     return;
   }
-  Fail(now_ms, Status(node.failure.code(), text), out);
+  out->push_back(Note{Note::Level::kWarning, text + "; it is done again"});
+  WorkAgain(now_ms, out);
 }
 
 }  // namespace emporium::scheduler

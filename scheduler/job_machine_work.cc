@@ -14,6 +14,7 @@ using control::CommandKind;
 void JobMachine::StartRestore(int64_t, Actions* out) {
   // Also the route's version: no two runs of the scheduler give out the same one.
   ++generation_;
+  begun_ = true;
   StateChange change;
   change.generation = generation_;
   out->push_back(SaveState{std::move(change)});
@@ -117,6 +118,7 @@ void JobMachine::GoBack(int64_t now_ms, Actions* out) {
 bool JobMachine::AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_generation,
                                Actions* out) {
   std::vector<int64_t> workers = members_.Workers();
+  std::erase_if(workers, [this](int64_t id) { return failed_workers_.contains(id); });
   if (workers.size() > at_most) workers.resize(at_most);
   if (workers.empty()) {
     if (!workerless_since_ms_.has_value()) {
@@ -149,10 +151,16 @@ void JobMachine::SendToParticipants(control::Command command, Actions* out) {
   }
 }
 
+void JobMachine::NewWork() {
+  failed_workers_.clear();
+  retries_ = 0;
+}
+
 // ---- Training ----------------------------------------------------------------------------------
 
 void JobMachine::StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out) {
   phase_ = Phase::kTraining;
+  NewWork();
   span_ = Span{from, until, 0, false};
   span_samples_ = 0;
   done_seen_ = from;
@@ -233,6 +241,7 @@ void JobMachine::SpanFinished(int64_t now_ms, Actions* out) {
 
 void JobMachine::StartEvaluate(int64_t now_ms, bool validation, Actions* out) {
   validating_ = validation;
+  NewWork();
   combined_.reset();
   done_rate_.Reset();
   chunks_.Begin(validation ? facts_->validation_chunks_of_stage[stage_]

@@ -8,6 +8,14 @@ namespace emporium::scheduler::limits {
 
 // A job whose last worker went away waits so long for another one.
 inline constexpr int64_t kNoWorkerWaitMs = 30'000;
+// A job that lost a server waits so long for another one.
+inline constexpr int64_t kNoServerWaitMs = 300'000;
+// So often a job goes back to the same checkpoint; then what kills its servers is in the job.
+inline constexpr uint32_t kMaxReturns = 20;
+// A worker's work that failed is given to others; when so many have failed, it is the work.
+inline constexpr size_t kMaxFailedWorkers = 3;
+// Work that shards could not be reached for is done again so often, before it counts as failed.
+inline constexpr uint32_t kMaxRetries = 3;
 // Nodes have so long to leave after STOP; then the job is over without them.
 inline constexpr int64_t kStopWaitMs = 10'000;
 // A tick that comes so late means that this process did not run: every lease starts anew.

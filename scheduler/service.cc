@@ -23,12 +23,6 @@ constexpr size_t kMaxDiskTasks = 1'024;
 
 std::string CheckpointRoot(const std::string& work_dir) { return work_dir + "/checkpoints"; }
 
-int64_t UnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 // MANIFEST first: what is left of an interrupted removal is no checkpoint.
 Status RemoveDir(const std::string& dir) {
   std::error_code error;
@@ -103,8 +97,8 @@ Result<std::unique_ptr<SchedulerService>> SchedulerService::Start(Config config)
   machine_config.checkpoint_root = root;
   machine_config.servers = config.servers;
   machine_config.workers = config.workers;
-  machine_config.incarnation_base = UnixMs();
-  machine_config.unix_minus_now_ms = UnixMs() - config.clock->now_ms();
+  machine_config.incarnation_base = runtime::UnixMs();
+  machine_config.unix_minus_now_ms = runtime::UnixMs() - config.clock->now_ms();
   machine_config.heartbeat_ms = config.heartbeat_ms;
   machine_config.lease_ms = config.lease_ms;
   machine_config.exports_only = config.exports_only;

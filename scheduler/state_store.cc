@@ -18,13 +18,22 @@ void Overwrite(Map* to, Map more) {
 
 }  // namespace
 
+// Applying a change begins with its rewind: what was added before a later one goes here, and of two
+// rewinds the one that forgets more stays.
+void StateChange::TakeBack(const Position& to) {
+  std::erase_if(finished, [&](const auto& f) { return f.first >= to.stage; });
+  std::erase_if(curves, [&](const auto& c) { return c.first >= to.stage; });
+  std::erase_if(metrics, [&](const StageMetrics& m) {
+    return m.stage > to.stage || (m.stage == to.stage && (!m.step || *m.step > to.step));
+  });
+  const auto place = [](const Position& p) { return std::pair(p.stage, p.step); };
+  if (!rewind || place(to) < place(*rewind)) rewind = to;
+}
+
 void StateChange::Add(StateChange later) {
-  // Applying a change begins with its rewind.
-  EMPORIUM_CHECK(!later.rewind || (finished.empty() && metrics.empty() && curves.empty()),
-                 "what a rewind takes back must not have been added before it");
+  if (later.rewind) TakeBack(*later.rewind);
   if (later.generation) generation = later.generation;
   if (later.next_node) next_node = later.next_node;
-  if (later.rewind) rewind = later.rewind;
   if (later.fingerprint) fingerprint = std::move(later.fingerprint);
   Overwrite(&finished, std::move(later.finished));
   Append(&metrics, std::move(later.metrics));

@@ -72,6 +72,9 @@ struct StateChange {
 
   void Add(StateChange later);
   bool empty() const;
+
+ private:
+  void TakeBack(const Position& to);
 };
 
 struct StoredState {

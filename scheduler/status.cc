@@ -48,6 +48,8 @@ const char* CommandName(control::CommandKind::type kind) {
       return "pause";
     case control::CommandKind::STOP:
       return "stop";
+    case control::CommandKind::HOLD:
+      return "hold";
   }
   return "unknown";
 }

@@ -181,6 +181,11 @@ Trainer::Progress Trainer::progress() const {
   return progress;
 }
 
+void Trainer::ForgetSteps() {
+  MutexLock lock(mutex_);
+  progress_.highest_begun.reset();
+}
+
 std::vector<StepLoss> Trainer::TakeLosses() {
   MutexLock lock(mutex_);
   Collect();

@@ -61,6 +61,8 @@ class Trainer {
     TimeByPart time;
   };
   Progress progress() const EMPORIUM_EXCLUDES(mutex_);
+  // No step of the present stage has been begun.
+  void ForgetSteps() EMPORIUM_EXCLUDES(mutex_);
   // Losses of acknowledged micro-batches since the last call.
   std::vector<StepLoss> TakeLosses() EMPORIUM_EXCLUDES(mutex_);
 

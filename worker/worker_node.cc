@@ -219,6 +219,8 @@ class Node final : public Worker, public ChunkExchange {
     registration.pid = static_cast<int32_t>(::getpid());
     registration.job_fingerprint = config_.job_fingerprint;
     registration.lanes = static_cast<int32_t>(config_.lanes);
+    registration.name = config_.name;
+    registration.started_ms = config_.started_ms;
     registration.facts = facts_;
     Backoff backoff = MakeBackoff();
     while (true) {
@@ -301,7 +303,8 @@ class Node final : public Worker, public ChunkExchange {
   void ExecutorLoop() {
     while (const std::optional<Command> command = NextCommand()) {
       Status status;
-      if (command->kind != CommandKind::PAUSE) status = runner_.Run(*command);
+      const bool waits = command->kind == CommandKind::PAUSE || command->kind == CommandKind::HOLD;
+      if (!waits) status = runner_.Run(*command);
       if (status.code() == StatusCode::kStale) WaitForNewer();
       if (!Finish(*command, status)) continue;
       // The report of the control thread is under way and would be heard only a heartbeat later.

@@ -38,6 +38,8 @@ struct WorkerConfig {
   uint32_t first_lane = 0;  // lanes of this host's workers before this one; see OpenDevice
   std::string host_name;
   std::string job_fingerprint;
+  std::string name;        // of the process, see control::Registration
+  int64_t started_ms = 0;  // likewise
 };
 
 class Worker {

@@ -135,7 +135,7 @@ int RunServer(const std::vector<std::string>& arguments) {
   const std::vector<std::string> endpoints(context.job.cluster().shards_per_server(),
                                            "tcp://" + FLAGS_bind + ":0");
   Result<std::unique_ptr<ps::Server>> server =
-      StartServer(context, endpoints, &transport, scheduler.get());
+      StartServer(context, endpoints, &transport, scheduler.get(), FLAGS_name);
   if (!server.ok()) return Fail(kExitFailed, server.status().ToString());
   return Report(WaitFor(&signals, server->get()));
 }
@@ -148,7 +148,7 @@ int RunWorker(const std::vector<std::string>& arguments) {
   if (const int code = JoinJob(arguments[0], &context, &scheduler); code != 0) return code;
   runtime::Context transport;
   Result<std::unique_ptr<WorkerRole>> role = WorkerRole::Start(
-      context, &transport, scheduler.get(), static_cast<uint32_t>(FLAGS_first_lane));
+      context, &transport, scheduler.get(), static_cast<uint32_t>(FLAGS_first_lane), FLAGS_name);
   if (!role.ok()) return Fail(kExitFailed, role.status().ToString());
   return Report(WaitFor(&signals, &(*role)->worker()));
 }
@@ -158,9 +158,10 @@ int RunWorker(const std::vector<std::string>& arguments) {
 std::vector<Verb> NodeVerbs() {
   const std::vector<std::string> scheduler = {"work_dir", "workers",   "servers", "bind",
                                               "port",     "http_port", "ready_fd"};
-  const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server", "bind"};
-  const std::vector<std::string> worker = {"scheduler", "work_dir", "lanes", "device",
-                                           "first_lane"};
+  const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server", "bind",
+                                           "name"};
+  const std::vector<std::string> worker = {"scheduler", "work_dir",   "lanes",
+                                           "device",    "first_lane", "name"};
   return {
       {"scheduler", "JOB", "run the scheduler of a job", scheduler, 1, 1, RunScheduler, true},
       {"server", "JOB --scheduler=HOST:PORT", "run one parameter server of a job", server, 1, 1,

@@ -24,6 +24,7 @@ namespace emporium::scheduler::testing {
 // The weights: how many steps each train stage has had, and where the shards stand.
 struct SimShards {
   int stage = -1;
+  int64_t route = 0;                                               // what is not of it is refused
   std::vector<uint64_t> version;                                   // by shard
   std::vector<std::map<uint64_t, std::set<uint32_t>>> staged;      // shard -> step -> micro-batches
   std::map<std::pair<int, uint64_t>, std::set<uint32_t>> applied;  // (stage, step) -> micro-batches
@@ -323,6 +324,15 @@ class Sim {
 
   // -- Servers ------------------------------------------------------------------------------------
 
+  // A worker is answered by every shard: they have its route, and their servers are there.
+  bool Reachable(const SimNode& worker) const {
+    size_t served = 0;
+    for (const SimNode& node : nodes) {
+      if (node.server && node.alive) served += options_.shards_per_server;
+    }
+    return served == shards->version.size() && shards->route == worker.command.route.version;
+  }
+
   void Serve(SimNode* node) {
     if (!next_server_error.ok()) {
       node->error_code = next_server_error.code();
@@ -339,6 +349,7 @@ class Sim {
         EXPECT_TRUE(checkpoints.contains(number)) << "it was removed";
         shards = saved_shards.at(number);
       }
+      shards->route = node->command.route.version;
     } else if (node->command.kind == control::CommandKind::CHECKPOINT) {
       WriteFiles(node);
     }
@@ -392,6 +403,7 @@ class Sim {
       node->micro_batch = static_cast<uint64_t>(node->command.rank);
       return;
     }
+    if (!Reachable(*node)) return;
     if (!StageOfShards(stage)) {  // the first pull of a stage begins it
       EXPECT_LT(shards->stage, stage);
       for (const auto& staged : shards->staged) EXPECT_TRUE(staged.empty());

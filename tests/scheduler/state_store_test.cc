@@ -145,5 +145,25 @@ TEST(StateChange, AddsInOrder) {
   EXPECT_FALSE(a.empty());
 }
 
+TEST(StateChange, ARewindTakesBackWhatWasAddedBefore) {
+  StateChange change, rewind;
+  change.finished = {{0, "x"}, {1, "y"}};
+  change.metrics = {{1, 4, {{"m", 1}}}, {1, 8, {{"m", 2}}}, {1, std::nullopt, {{"m", 3}}}};
+  change.curves[1] = {{0, 1, {{"loss", 1}}}};
+  change.rewind = Position{2, 0, false};
+  rewind.rewind = Position{1, 4, false};
+  rewind.curves[1] = {{0, 2, {{"loss", 2}}}};
+  change.Add(rewind);
+  EXPECT_EQ(change.finished, (std::map<uint32_t, std::string>{{0, "x"}}));
+  ASSERT_EQ(change.metrics.size(), 1u);
+  EXPECT_EQ(change.metrics[0].step, 4u);
+  EXPECT_EQ(change.curves, rewind.curves);
+  EXPECT_EQ(change.rewind, (Position{1, 4, false}));
+  StateChange less;
+  less.rewind = Position{1, 6, false};
+  change.Add(less);
+  EXPECT_EQ(change.rewind, (Position{1, 4, false}));  // the one that forgets more
+}
+
 }  // namespace
 }  // namespace emporium::scheduler::testing

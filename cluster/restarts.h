@@ -1,0 +1,39 @@
+// When a child process that died is started again: at once when it had lived for a while, else with
+// growing pauses, and not any more when it never lives long. A state machine without time of its
+// own; one thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace emporium::cluster {
+
+class Restarts {
+ public:
+  // A child that lives so long is not broken.
+  static constexpr int64_t kLongLifeMs = 10'000;
+  static constexpr int64_t kFirstPauseMs = 100;
+  // Short lives in a row, after which there is no further one.
+  static constexpr int kMaxShortLives = 5;
+
+  void Started(const std::string& name, int64_t now_ms);
+  // When it is to be started again; nothing: not any more.
+  std::optional<int64_t> Died(const std::string& name, int64_t now_ms);
+  // A name whose time has come (and is not waited for any more), if there is one.
+  std::optional<std::string> NextDue(int64_t now_ms);
+  bool waiting(const std::string& name) const { return due_ms_.contains(name); }
+  // Nobody is started any more.
+  void Stop() { due_ms_.clear(); }
+
+ private:
+  struct Life {
+    int64_t started_ms = 0;
+    int short_lives = 0;
+  };
+  std::map<std::string, Life> lives_;
+  std::map<std::string, int64_t> due_ms_;
+};
+
+}  // namespace emporium::cluster

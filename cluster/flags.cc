@@ -18,6 +18,11 @@ DEFINE_string(scheduler, "", "host:port of the scheduler");
 DEFINE_string(name, "",
               "name of the process for whoever starts it again when it dies: the newest process of "
               "a name takes the place of the one before");
+DEFINE_bool(rejoin, true,
+            "go on with the servers and workers that an earlier scheduler of the job has left");
+DEFINE_string(failpoint, "",
+              "for tests: the process ends, as if it were killed, where it passes NAME[:N] of "
+              "runtime/failpoint.h; of a launch PROCESS=NAME[:N]");
 DEFINE_int32(ready_fd, -1, "descriptor that is told when the process is ready");
 DEFINE_string(user, "", "id of a user, as the data has it");
 DEFINE_string(item, "", "id of an item, as the data has it");

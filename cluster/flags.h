@@ -17,6 +17,8 @@ DECLARE_int32(port);
 DECLARE_int32(http_port);
 DECLARE_string(scheduler);
 DECLARE_string(name);
+DECLARE_bool(rejoin);
+DECLARE_string(failpoint);
 DECLARE_int32(ready_fd);
 DECLARE_string(user);
 DECLARE_string(item);

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <set>
+#include <utility>
 
 #include "cluster/flags.h"
 #include "cluster/process.h"
@@ -41,7 +43,7 @@ class Launcher {
       }
       OnExits(children_.Reap());
       StartAgain();
-      if (children_.running(kScheduler)) ShowProgress();
+      if (children_.running(kScheduler)) LookAtJob();
     }
     printer_.EndLine();
     return Finish();
@@ -64,8 +66,10 @@ class Launcher {
     if (role.verb == kScheduler) {
       add("workers", std::to_string(cluster.workers()));
       add("servers", std::to_string(cluster.servers()));
-      // One that is started again listens where the nodes look for it.
-      add("port", std::to_string(scheduler_port_ > 0 ? scheduler_port_ : FLAGS_port));
+      // One that is started again listens where the nodes look for it, and finds them there.
+      const bool again = scheduler_port_ > 0;
+      add("port", std::to_string(again ? scheduler_port_ : FLAGS_port));
+      add("rejoin", again ? "true" : "false");
       add("http_port", std::to_string(FLAGS_http_port));
       return arguments;
     }
@@ -89,10 +93,15 @@ class Launcher {
   Status Start(const std::string& name) {
     const Role& role = roles_.at(name);
     std::string ready;
+    std::vector<std::string> arguments = Arguments(name, role);
+    // In the first life of the process only.
+    if (const std::string prefix = name + "="; failpoint_.starts_with(prefix)) {
+      arguments.push_back("--failpoint=" + std::exchange(failpoint_, "").substr(prefix.size()));
+    }
     const bool waits = role.verb == kScheduler;
     restarts_.Started(name, clock_.now_ms());
     EMPORIUM_RETURN_IF_ERROR(
-        children_.Start(name, Arguments(name, role), LogPath(name), waits ? &ready : nullptr));
+        children_.Start(name, std::move(arguments), LogPath(name), waits ? &ready : nullptr));
     if (waits) scheduler_port_ = std::stoi(ready);
     return Status::Ok();
   }
@@ -110,6 +119,7 @@ class Launcher {
     };
     for (uint32_t i = 0; i < cluster.servers(); ++i) EMPORIUM_RETURN_IF_ERROR(add("server", i));
     for (uint32_t i = 0; i < cluster.workers(); ++i) EMPORIUM_RETURN_IF_ERROR(add("worker", i));
+    workers_ = cluster.workers();
     std::printf("launched: %u worker(s) x %u lane(s), %u server(s) x %u shard(s); logs in %s\n",
                 cluster.workers(), cluster.lanes(), cluster.servers(), cluster.shards_per_server(),
                 context_.log_dir().c_str());
@@ -138,7 +148,11 @@ class Launcher {
       const bool scheduler = exit.name == kScheduler;
       if (scheduler) scheduler_exit_ = exit;
       // A scheduler that ends by itself has ended the job, and a node that ends well was told to.
-      if (scheduler ? exit.signal == 0 : exit.code == 0) continue;
+      if (scheduler ? exit.signal == 0 : exit.code == 0) {
+        AfterGoodEnd(exit.name);
+        continue;
+      }
+      if (!scheduler && !Wanted(exit.name)) continue;
       printer_.EndLine();
       std::fprintf(stderr, "emporium: %s; see %s\n", exit.Describe().c_str(),
                    LogPath(exit.name).c_str());
@@ -146,6 +160,19 @@ class Launcher {
           !scheduler && !children_.running(kScheduler) && !restarts_.waiting(kScheduler);
       if (ends || restarts_.Died(exit.name, clock_.now_ms()).has_value()) continue;
       GiveUp(exit.name);
+    }
+  }
+
+  // Of the job's present shape.
+  bool Wanted(const std::string& name) const {
+    const Role& role = roles_.at(name);
+    return role.verb != "worker" || role.number < workers_;
+  }
+
+  // One that was asked to leave may be wanted again by now.
+  void AfterGoodEnd(const std::string& name) {
+    if (left_.erase(name) > 0 && Wanted(name)) {
+      restarts_.Due(name, clock_.now_ms());
     }
   }
 
@@ -166,6 +193,9 @@ class Launcher {
   void StartAgain() {
     while (const std::optional<std::string> name = restarts_.NextDue(clock_.now_ms())) {
       const Status started = Start(*name);
+      if (started.ok() && *name == kScheduler && interrupts_ > 0) {
+        (void)runtime::CallScheduler([&] { scheduler_->requestStop("interrupted"); });
+      }
       if (started.ok()) continue;
       // It is dead and will be found so, or could not even be made.
       std::fprintf(stderr, "emporium: %s\n", started.message().c_str());
@@ -173,11 +203,29 @@ class Launcher {
     }
   }
 
-  void ShowProgress() {
+  void LookAtJob() {
     control::JobStatus status;
-    if (runtime::CallScheduler([&] { scheduler_->status(status); }).ok()) {
-      printer_.Show(ProgressFromStatus(status.json), clock_.now_ms());
+    if (!runtime::CallScheduler([&] { scheduler_->status(status); }).ok()) return;
+    printer_.Show(ProgressFromStatus(status.json), clock_.now_ms());
+    if (const std::optional<uint32_t> wanted = WorkersWanted(status.json)) Scale(*wanted);
+  }
+
+  // The workers 0 to `wanted` - 1 run; others are asked to leave.
+  void Scale(uint32_t wanted) {
+    if (wanted == workers_) return;
+    for (uint32_t i = workers_; i < wanted; ++i) {
+      const std::string name = "worker-" + std::to_string(i);
+      roles_[name] = {"worker", i};
+      if (!children_.running(name)) restarts_.Due(name, clock_.now_ms());
     }
+    for (uint32_t i = wanted; i < workers_; ++i) {
+      const std::string name = "worker-" + std::to_string(i);
+      restarts_.Forget(name);
+      children_.Signal(name, SIGTERM);
+      left_.insert(name);
+    }
+    workers_ = wanted;
+    StartAgain();
   }
 
   int Finish() {
@@ -206,8 +254,11 @@ class Launcher {
   ProcessGroup children_;
   Restarts restarts_;
   std::map<std::string, Role> roles_;  // by name
+  std::set<std::string> left_;         // workers that were asked to leave, and not yet missed
   std::unique_ptr<control::SchedulerIf> scheduler_;
   int scheduler_port_ = 0;
+  std::string failpoint_ = FLAGS_failpoint;
+  uint32_t workers_ = 0;
   int interrupts_ = 0;
   Exit scheduler_exit_;
   std::string given_up_;  // why the job cannot go on

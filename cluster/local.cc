@@ -35,6 +35,8 @@ class LocalJob {
     config.work_dir = context_.work_dir;
     config.servers = 1;
     config.workers = cluster.workers();
+    config.heartbeat_ms = cluster.heartbeat_ms();
+    config.lease_ms = cluster.lease_ms();
     config.exports_only = work_ == LocalWork::kExportOnly;
     config.clock = &clock_;
     EMPORIUM_ASSIGN_OR_RETURN(scheduler_, scheduler::SchedulerService::Start(std::move(config)));

@@ -120,6 +120,10 @@ pid_t ProcessGroup::pid(const std::string& name) const {
   return -1;
 }
 
+void ProcessGroup::Signal(const std::string& name, int signal) const {
+  if (const pid_t child = pid(name); child > 0) kill(child, signal);
+}
+
 void ProcessGroup::SignalAll(int signal) const {
   for (const Child& child : children_) kill(child.pid, signal);
 }

@@ -38,6 +38,8 @@ class ProcessGroup {
   bool running(const std::string& name) const;
   size_t running() const { return children_.size(); }
   pid_t pid(const std::string& name) const;
+  // Sends a signal to one, if it runs.
+  void Signal(const std::string& name, int signal) const;
   // Sends a signal to all that run.
   void SignalAll(int signal) const;
 

@@ -69,6 +69,12 @@ scheduler::Progress ProgressFromStatus(const std::string& text) {
   return progress;
 }
 
+std::optional<uint32_t> WorkersWanted(const std::string& text) {
+  const json status = json::parse(text, nullptr, false);
+  if (status.is_discarded() || !status.contains("workers_wanted")) return std::nullopt;
+  return status["workers_wanted"].get<uint32_t>();
+}
+
 void WriteLastStatus(const JobContext& context, const std::string& json) {
   const Status written = runtime::WriteFileDurably(context.status_path(), json + "\n");
   if (!written.ok()) runtime::Log(runtime::LogLevel::kWarning, "run", "{}", written.ToString());

@@ -3,6 +3,8 @@
 // the work directory; main thread.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cluster/job_context.h"
@@ -12,6 +14,9 @@ namespace emporium::cluster {
 
 // The stage in work, from the JSON of `Scheduler.status`.
 scheduler::Progress ProgressFromStatus(const std::string& json);
+
+// How many workers a job wants, from the same; nothing when it does not say.
+std::optional<uint32_t> WorkersWanted(const std::string& json);
 
 // Keeps the status of a job that ends; a failure to write it is only logged.
 void WriteLastStatus(const JobContext& context, const std::string& json);

@@ -21,6 +21,9 @@ class Restarts {
   void Started(const std::string& name, int64_t now_ms);
   // When it is to be started again; nothing: not any more.
   std::optional<int64_t> Died(const std::string& name, int64_t now_ms);
+  // It is to be started, as if it had died after a long life.
+  void Due(const std::string& name, int64_t now_ms) { due_ms_[name] = now_ms; }
+  void Forget(const std::string& name) { due_ms_.erase(name); }
   // A name whose time has come (and is not waited for any more), if there is one.
   std::optional<std::string> NextDue(int64_t now_ms);
   bool waiting(const std::string& name) const { return due_ms_.contains(name); }

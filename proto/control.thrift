@@ -128,7 +128,8 @@ struct Report {
   10: list<TableStatus> tables,
   11: Counters counters,
   12: map<string, double> seconds_by_part, // where the time went, cumulative
-  13: bool leaving         // last report of this node
+  13: bool leaving,        // last report of this node
+  14: i64 generation       // servers: the highest that their shards have been told
 }
 
 struct Metric { 1: string name, 2: double value }
@@ -154,5 +155,7 @@ service Scheduler {
   JobStatus status(),
   void requestCheckpoint() throws (1: Refused refused),
   // Ends the job after the step in work and a checkpoint.
-  void requestStop(1: string why) throws (1: Refused refused)
+  void requestStop(1: string why) throws (1: Refused refused),
+  // So many workers are wanted from now on. Who starts the workers reads it in the status.
+  void scale(1: i32 workers) throws (1: Refused refused)
 }

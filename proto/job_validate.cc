@@ -302,6 +302,14 @@ void CheckRunning(Checker* check) {
   check->ExpectRange(cluster.servers(), 1, limits::kMaxShards, "cluster.servers");
   check->ExpectRange(cluster.shards_per_server(), 1, limits::kMaxShards,
                      "cluster.shards_per_server");
+  check->ExpectRange(cluster.heartbeat_ms(), 10, 60'000, "cluster.heartbeat_ms");
+  check->ExpectRange(cluster.lease_ms(), 30, 600'000, "cluster.lease_ms");
+  if (cluster.lease_ms() < 3 * cluster.heartbeat_ms()) {
+    check->Add("cluster.lease_ms",
+               std::to_string(cluster.lease_ms()) + " is less than 3 heartbeats of " +
+                   std::to_string(cluster.heartbeat_ms()) + " ms",
+               "give more");
+  }
   const uint64_t shards = uint64_t{cluster.servers()} * cluster.shards_per_server();
   if (!std::has_single_bit(cluster.partitions()) || cluster.partitions() > limits::kMaxPartitions) {
     check->Add("cluster.partitions",

@@ -10,6 +10,7 @@
 #include "ps/digest.h"
 #include "ps/hdf5.h"
 #include "ps/shard_file.h"
+#include "runtime/failpoint.h"
 #include "runtime/file.h"
 
 namespace emporium::ps {
@@ -232,6 +233,7 @@ Status WriteContent(const Shard& shard, const std::string& path, const std::stri
   std::vector<PartitionId> partitions = shard.config().owned;
   std::sort(partitions.begin(), partitions.end());
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> file, OutputFile::Create(path));
+  EMPORIUM_FAILPOINT("server.checkpoint_file_opened");
   Writer writer(*file, path);
   std::vector<std::vector<std::string>> digests(shard.tables());  // [table][partition]
   {
@@ -287,11 +289,14 @@ Result<ShardFileInfo> WriteShardFile(const Shard& shard, const std::string& dir,
   auto write = [&]() -> Status {
     EMPORIUM_RETURN_IF_ERROR(
         WriteContent(shard, temporary, job_fingerprint, &info.partition_digests));
+    EMPORIUM_FAILPOINT("server.checkpoint_file_synced");
     EMPORIUM_ASSIGN_OR_RETURN(info.sha256, runtime::Sha256OfFile(temporary));
     std::error_code error;
     info.bytes = std::filesystem::file_size(temporary, error);
     if (error) return Unavailable(temporary + ": " + error.message());
-    return runtime::RenameDurably(temporary, path);
+    EMPORIUM_RETURN_IF_ERROR(runtime::RenameDurably(temporary, path));
+    EMPORIUM_FAILPOINT("server.checkpoint_file_renamed");
+    return Status::Ok();
   };
   const Status status = write();
   if (!status.ok()) {

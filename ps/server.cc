@@ -8,6 +8,7 @@
 #include "proto/limits.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "runtime/log.h"
 
 namespace emporium::ps {
@@ -76,6 +77,7 @@ Result<std::unique_ptr<Server>> Server::Start(ServerConfig config) {
     runtime::Log(LogLevel::kInfo, "ps", "shard listens on {}", shard->endpoint());
     server->shards_.push_back(std::move(shard));
   }
+  EMPORIUM_FAILPOINT("server.bound");
   server->executor_ = std::thread([self = server.get()] { self->Execute(); });
   server->control_ = std::thread([self = server.get()] { self->Control(); });
   return server;
@@ -139,10 +141,12 @@ Status Server::Register() {
   control::Registered registered;
   EMPORIUM_RETURN_IF_ERROR(
       runtime::CallScheduler([&] { config_.scheduler->registerNode(registered, registration); }));
+  EMPORIUM_FAILPOINT("server.registered");
   node_ = registered.node;
   incarnation_ = registered.incarnation;
   first_shard_ = registered.first_shard;
   heartbeat_ms_ = registered.heartbeat_ms > 0 ? registered.heartbeat_ms : limits::kHeartbeatMs;
+  lease_ms_ = registered.lease_ms > 0 ? registered.lease_ms : limits::kLeaseMs;
   runtime::MutexLock lock(mutex_);
   seen_ = 0;
   outcome_ = {};
@@ -173,10 +177,26 @@ Status Server::RegisterUntilKnown() {
   return Status::Ok();
 }
 
+void Server::SetServing(bool serving) {
+  if (serving == std::exchange(serving_, serving)) return;
+  runtime::Log(LogLevel::kWarning, "ps", "{}",
+               serving ? "serving again" : "the lease is over; serving waits for the scheduler");
+  for (const std::unique_ptr<ShardThread>& thread : shards_) {
+    thread->Post([serving](std::unique_ptr<Shard>& shard, std::vector<Send>*) {
+      if (shard != nullptr) shard->SetServing(serving);
+    });
+  }
+}
+
 Status Server::Serve() {
+  const runtime::SystemClock clock;
+  int64_t heard_ms = clock.now_ms();  // when the newest call that was answered began
   int tries = 0;
   while (!stop_requested()) {
+    const int64_t asked_ms = clock.now_ms();
     const Result<control::Command> command = Await();
+    if (command.ok()) heard_ms = asked_ms;
+    SetServing(clock.now_ms() < heard_ms + lease_ms_);
     if (!command.ok()) {
       if (!MayPass(command.status()) || command.status().code() == StatusCode::kStale) {
         return command.status();
@@ -202,6 +222,7 @@ Result<control::Command> Server::Await() {
   control::Command command;
   EMPORIUM_RETURN_IF_ERROR(
       runtime::CallScheduler([&] { config_.scheduler->await(command, report); }));
+  EMPORIUM_FAILPOINT("server.report_sent");
   runtime::MutexLock lock(mutex_);
   // They have arrived; a new outcome may have come meanwhile.
   if (outcome_.sequence == report.done_sequence) outcome_.shard_files.clear();
@@ -219,6 +240,7 @@ void Server::Take(const control::Command& command) {
     }
   }
   commands_.Push(command);
+  EMPORIUM_FAILPOINT("server.command_taken");
 }
 
 control::Report Server::MakeReport() {
@@ -234,6 +256,8 @@ control::Report Server::MakeReport() {
     report.counters.refused_frames += static_cast<int64_t>(status.counters.refused_frames);
     report.counters.staged_bytes += static_cast<int64_t>(status.counters.staged_bytes);
     report.counters.micro_batches += static_cast<int64_t>(status.counters.pushes);
+    report.generation =
+        std::max(report.generation, static_cast<int64_t>(status.generation.value()));
     applying += status.seconds_applying;
     serving += status.seconds_serving;
     for (const ShardStatus::OfTable& table : status.tables) {
@@ -250,9 +274,12 @@ control::Report Server::MakeReport() {
   runtime::MutexLock lock(mutex_);
   report.seen_sequence = seen_;
   report.done_sequence = outcome_.sequence;
-  report.error = outcome_.status.ok() ? "" : outcome_.status.message();
-  report.error_code = static_cast<int32_t>(outcome_.status.code());
-  report.shard_files = outcome_.shard_files;
+  // Of a command before the newest, nobody wants to hear.
+  if (outcome_.sequence == seen_) {
+    report.error = outcome_.status.ok() ? "" : outcome_.status.message();
+    report.error_code = static_cast<int32_t>(outcome_.status.code());
+    report.shard_files = outcome_.shard_files;
+  }
   report.seconds_by_part = seconds_;
   report.seconds_by_part["apply"] = applying;
   report.seconds_by_part["serve"] = serving;

@@ -2,9 +2,10 @@
 // open, takes its commands and reports. The commands are carried out by a third kind of thread, so
 // that the heartbeat goes on while a large checkpoint is written.
 //
-// When the scheduler cannot be reached the shards go on serving, and the server asks again with
-// growing pauses until it is told to stop. A scheduler that does not know the server any more is
-// registered with again, and then says what to restore.
+// When the scheduler cannot be reached the server asks again with growing pauses until it is told
+// to stop. Its shards serve until the lease is over, and again when the scheduler has been reached:
+// it may have given their rows to another server by then. A scheduler that does not know the server
+// any more is registered with again, and then says what to restore.
 //
 // The object may be used by any thread. Start, RequestStop, Join.
 #pragma once
@@ -74,6 +75,8 @@ class Server {
   Status Register() EMPORIUM_EXCLUDES(mutex_);
   Status RegisterUntilKnown() EMPORIUM_EXCLUDES(mutex_);
   Status Serve() EMPORIUM_EXCLUDES(mutex_);
+  // Whether the lease allows to serve; tells the shards when that has changed.
+  void SetServing(bool serving);
   Result<control::Command> Await() EMPORIUM_EXCLUDES(mutex_);
   void Take(const control::Command& command) EMPORIUM_EXCLUDES(mutex_);
   control::Report MakeReport() EMPORIUM_EXCLUDES(mutex_);
@@ -101,6 +104,8 @@ class Server {
   int64_t incarnation_ = 0;
   int64_t node_ = 0;
   int64_t heartbeat_ms_ = 0;
+  int64_t lease_ms_ = 0;
+  bool serving_ = true;
 
   runtime::Queue<control::Command> commands_;
   mutable runtime::Mutex mutex_;

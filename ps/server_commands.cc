@@ -7,6 +7,7 @@
 #include "ps/server.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "runtime/file.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
@@ -49,9 +50,11 @@ void Server::Execute() {
     switch (command->kind) {
       case CommandKind::RESTORE:
         outcome.status = Restore(*command);
+        EMPORIUM_FAILPOINT("server.restore_done");
         break;
       case CommandKind::CHECKPOINT: {
         Result<std::vector<control::ShardFile>> files = Checkpoint(*command);
+        EMPORIUM_FAILPOINT("server.checkpoint_done");
         outcome.status = files.status();
         if (files.ok()) outcome.shard_files = std::move(files).value();
         break;
@@ -86,6 +89,7 @@ Status Server::OnEveryShard(const Work& work) {
 }
 
 Status Server::Restore(const control::Command& command) {
+  EMPORIUM_FAILPOINT("server.restore_begun");
   EMPORIUM_ASSIGN_OR_RETURN(const runtime::Route route, runtime::RouteFromControl(command.route));
   if (first_shard_ < 0 || first_shard_ + shards_.size() > route.shards()) {
     return InvalidArgument("the route names " + std::to_string(route.shards()) +
@@ -98,6 +102,7 @@ Status Server::Restore(const control::Command& command) {
   if (!dir.empty()) {
     EMPORIUM_ASSIGN_OR_RETURN(manifest, runtime::ReadManifest(dir));
     EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(dir, manifest));
+    EMPORIUM_FAILPOINT("server.restore_manifest_read");
   }
   const std::vector<TableSettings> tables = TablesOf(config_.job);
   return OnEveryShard([&](size_t i, std::unique_ptr<Shard>& shard,
@@ -105,6 +110,7 @@ Status Server::Restore(const control::Command& command) {
     Shard::Config config;
     config.id = ShardId(static_cast<uint16_t>(first_shard_ + i));
     config.route_version = route.version;
+    config.generation = Generation(static_cast<uint64_t>(command.generation));
     config.partitions = route.partitions();
     config.page_ahead = &page_ahead_;
     for (uint32_t p = 0; p < route.partitions(); ++p) {
@@ -120,12 +126,14 @@ Status Server::Restore(const control::Command& command) {
     if (!dir.empty()) {
       EMPORIUM_RETURN_IF_ERROR(RestoreShard(dir, manifest, config_.job_fingerprint, fresh.get()));
     }
+    EMPORIUM_FAILPOINT("server.restore_shard_read");
     shard = std::move(fresh);
     return Status::Ok();
   });
 }
 
 Result<std::vector<control::ShardFile>> Server::Checkpoint(const control::Command& command) {
+  EMPORIUM_FAILPOINT("server.checkpoint_begun");
   EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(command.checkpoint_dir));
   const StageId stage(static_cast<uint32_t>(command.stage));
   const Step step(static_cast<uint64_t>(command.until_step));

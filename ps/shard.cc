@@ -25,6 +25,7 @@ Status UnknownKeys(const FrameHeader& header) {
 Shard::Shard(Config config)
     : config_(std::move(config)),
       owns_(config_.partitions, false),
+      generation_(config_.generation),
       barrier_(config_.max_staged_bytes),
       memory_(config_.max_staged_bytes),
       retention_(config_.tables.size()) {
@@ -49,9 +50,10 @@ void Shard::Handle(const PeerId& peer, FrameBytes bytes, std::vector<Send>* out)
     return;
   }
   const FrameHeader header = frame->header();
-  Status status = CheckRoute(header);
+  Status status = CheckSender(header);
   if (status.ok()) status = CheckSections(*frame);
   if (status.ok()) {
+    generation_ = header.generation;
     switch (header.type) {
       case FrameType::kPull:
         status = HandlePull(peer, std::move(bytes), std::move(frame).value(), out);

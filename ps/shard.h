@@ -11,7 +11,8 @@
 //  3. What tables hold is a function of the pushes by (step, micro-batch), not of their order:
 //     gradients are added in the order of micro-batches, as soon as those before them are here.
 //  4. Staged and parked bytes are bounded; at the bound the answer is Busy.
-//  5. Slots are kept across frames (pull_memory.h, step_rows.h): what erases or moves rows does so
+//  5. A frame of another route, or of a generation before one that was told, is refused as Stale.
+//  6. Slots are kept across frames (pull_memory.h, step_rows.h): what erases or moves rows does so
 //     while no step is half staged, and calls ForgetSlots.
 //
 // A train stage begins with the first Pull or Push of a later stage at step 0 while nothing is
@@ -83,6 +84,7 @@ class Shard {
   struct Config {
     ShardId id;
     RouteVersion route_version;
+    Generation generation;    // requests of lower ones are refused
     uint32_t partitions = 0;  // of the key space, a power of two
     std::vector<PartitionId> owned;
     PageAhead* page_ahead = nullptr;    // of the tables (ps/table.h); outlives the shard
@@ -107,11 +109,15 @@ class Shard {
   Status ReadyForCheckpoint(StageId stage, Step step, std::vector<Send>* out);
   // Stands where a checkpoint stood, with nothing staged; the tables were restored by the caller.
   void RestorePosition(const Position& position);
+  // Whether frames are taken at all; others are answered Busy. At first they are.
+  void SetServing(bool serving) { serving_ = serving; }
   // Refuses every parked pull: the shard is about to be replaced.
   void RefuseParked(const std::string& why, std::vector<Send>* out);
 
   const Config& config() const { return config_; }
   const Position& position() const { return position_; }
+  // The highest that a request has told.
+  Generation generation() const { return generation_; }
   ShardCounters counters() const;
   const RetentionCounters& retention(size_t table) const { return retention_[table]; }
   // Memory of rows, indexes, sketches and of what waits.
@@ -131,7 +137,7 @@ class Shard {
     PeerId peer;
     FrameHeader header;
   };
-  Status CheckRoute(const FrameHeader& header) const;
+  Status CheckSender(const FrameHeader& header) const;
   Status CheckSection(FrameType type, const SectionView& section) const;
   Status CheckSections(const FrameView& frame) const;
   Status EnterStage(const FrameHeader& header, std::vector<Send>* out);
@@ -180,6 +186,8 @@ class Shard {
   std::vector<bool> owns_;  // index: partition
   std::vector<std::unique_ptr<Table>> tables_;
   Position position_;
+  Generation generation_;
+  bool serving_ = true;
   Barrier barrier_;
   std::vector<ParkedPull> parked_;  // all for version + 1
   std::deque<ParkedPull> due_;      // for the present version, to be answered

@@ -57,8 +57,17 @@ Status NoSightings(const std::string& what, double count) {
 
 }  // namespace
 
-Status Shard::CheckRoute(const FrameHeader& header) const {
-  if (header.route_version == config_.route_version) return Status::Ok();
+Status Shard::CheckSender(const FrameHeader& header) const {
+  if (!serving_) {
+    return Busy("shard " + std::to_string(config_.id.value()) +
+                " has not reached the scheduler within its lease, and waits for it");
+  }
+  if (header.route_version == config_.route_version) {
+    if (header.generation >= generation_) return Status::Ok();
+    return Stale("the request is of generation " + std::to_string(header.generation.value()) +
+                 ", shard " + std::to_string(config_.id.value()) + " has heard of " +
+                 std::to_string(generation_.value()));
+  }
   const std::string message = "shard " + std::to_string(config_.id.value()) + " serves route " +
                               std::to_string(config_.route_version.value()) +
                               ", the request has route " +

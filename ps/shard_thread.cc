@@ -5,6 +5,7 @@
 
 #include "proto/frame.h"
 #include "runtime/clock.h"
+#include "runtime/failpoint.h"
 
 namespace emporium::ps {
 
@@ -34,11 +35,15 @@ class ShardThread::Loop {
     if (shard_ == nullptr) return RefuseEarly(peer, message);
     const runtime::Stopwatch watch;
     const uint64_t steps = shard_->counters().steps_applied;
+    EMPORIUM_FAILPOINT("server.frame_received");
     shard_->Handle(peer, FrameBytes(std::move(message)), &out_);
+    EMPORIUM_FAILPOINT("server.frame_handled");
+    const bool applied = shard_->counters().steps_applied != steps;
+    if (applied) EMPORIUM_FAILPOINT("server.step_applied");
     do {
       SendOut();
     } while (shard_->AnswerNext(&out_));
-    const bool applied = shard_->counters().steps_applied != steps;
+    EMPORIUM_FAILPOINT("server.frame_answered");
     (applied ? seconds_applying_ : seconds_serving_) += watch.Seconds();
   }
 
@@ -84,6 +89,7 @@ class ShardThread::Loop {
     status.seconds_serving = seconds_serving_;
     if (shard_ != nullptr) {
       status.counters = shard_->counters();
+      status.generation = shard_->generation();
       for (size_t i = 0; i < shard_->tables(); ++i) {
         status.tables.push_back(StatusOf(i));
       }

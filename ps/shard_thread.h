@@ -40,6 +40,7 @@ struct ShardStatus {
   std::vector<OfTable> tables;
   double seconds_applying = 0;  // frames that completed a step
   double seconds_serving = 0;   // all other frames
+  Generation generation;
 };
 
 class ShardThread {

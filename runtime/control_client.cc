@@ -3,6 +3,7 @@
 #include <thrift/protocol/TBinaryProtocol.h>
 #include <thrift/transport/TSocket.h>
 
+#include <atomic>
 #include <bit>
 #include <utility>
 #include <vector>
@@ -28,9 +29,10 @@ class RemoteScheduler final : public control::SchedulerIf {
   void registerNode(control::Registered& result,
                     const control::Registration& registration) override {
     Call([&](auto& client) { client.registerNode(result, registration); });
+    if (result.lease_ms > 0) await_timeout_ms_ = result.lease_ms;
   }
   void await(control::Command& result, const control::Report& report) override {
-    Call([&](auto& client) { client.await(result, report); });
+    Call([&](auto& client) { client.await(result, report); }, await_timeout_ms_);
   }
   void putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t chunk,
                 const std::string& bytes) override {
@@ -56,16 +58,23 @@ class RemoteScheduler final : public control::SchedulerIf {
   void requestStop(const std::string& why) override {
     Call([&](auto& client) { client.requestStop(why); });
   }
+  void scale(int32_t workers) override {
+    Call([&](auto& client) { client.scale(workers); });
+  }
 
  private:
-  using Client = std::unique_ptr<control::SchedulerClient>;
+  struct Client {
+    std::shared_ptr<TSocket> socket;
+    std::unique_ptr<control::SchedulerClient> calls;
+  };
 
   // A connection goes back to the idle ones only after a call that went well (a refusal is one).
   template <class Do>
-  void Call(const Do& call) {
+  void Call(const Do& call, int64_t timeout_ms = limits::kCallTimeoutMs) {
     Client client = Take();
+    client.socket->setRecvTimeout(static_cast<int>(timeout_ms));
     try {
-      call(*client);
+      call(*client.calls);
     } catch (const control::Refused&) {
       Keep(std::move(client));
       throw;
@@ -88,12 +97,12 @@ class RemoteScheduler final : public control::SchedulerIf {
     // Thrift's own interfaces take shared_ptr.
     auto socket = std::make_shared<TSocket>(host_, port_, ThriftLimits());
     socket->setConnTimeout(kConnectTimeoutMs);
-    socket->setRecvTimeout(static_cast<int>(limits::kCallTimeoutMs));
     socket->setSendTimeout(static_cast<int>(limits::kCallTimeoutMs));
     socket->open();
-    return std::make_unique<control::SchedulerClient>(std::make_shared<TBinaryProtocol>(
-        std::make_shared<BoundedFramedTransport>(std::move(socket)), kMaxThriftMessage,
-        kMaxThriftMessage, true, true));
+    auto calls = std::make_unique<control::SchedulerClient>(
+        std::make_shared<TBinaryProtocol>(std::make_shared<BoundedFramedTransport>(socket),
+                                          kMaxThriftMessage, kMaxThriftMessage, true, true));
+    return {std::move(socket), std::move(calls)};
   }
 
   void Keep(Client client) EMPORIUM_EXCLUDES(mutex_) {
@@ -108,6 +117,8 @@ class RemoteScheduler final : public control::SchedulerIf {
 
   const std::string host_;
   const int port_;
+  // An await is answered within a heartbeat; one that takes the whole lease has failed.
+  std::atomic<int64_t> await_timeout_ms_ = limits::kCallTimeoutMs;
   Mutex mutex_;
   std::vector<Client> idle_ EMPORIUM_GUARDED_BY(mutex_);
 };

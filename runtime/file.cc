@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "runtime/failpoint.h"
+
 namespace emporium::runtime {
 namespace {
 
@@ -134,6 +136,7 @@ Status ReadPieces(const std::string& path, const Take& take) {
 Status WriteFileDurably(const std::string& path, std::string_view bytes) {
   const std::string temporary = path + ".tmp." + std::to_string(::getpid());
   Status status = WriteAndSync(temporary, bytes);
+  EMPORIUM_FAILPOINT("any.file_written");
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = SystemError("rename " + temporary + " to it", path, errno);
   }
@@ -141,6 +144,7 @@ Status WriteFileDurably(const std::string& path, std::string_view bytes) {
     ::unlink(temporary.c_str());
     return status;
   }
+  EMPORIUM_FAILPOINT("any.file_renamed");
   return FsyncDir(DirectoryOf(path));
 }
 

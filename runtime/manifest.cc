@@ -7,6 +7,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "runtime/failpoint.h"
 #include "runtime/file.h"
 
 namespace emporium::runtime {
@@ -48,13 +49,6 @@ class FirstComplaint : public google::protobuf::io::ErrorCollector {
 
 Status SystemError(const std::string& path, const std::error_code& error) {
   return Unavailable(path + ": " + error.message());
-}
-
-Status RemoveCheckpoint(const std::string& dir) {
-  std::error_code error;
-  fs::remove(fs::path(dir) / kManifestName, error);
-  if (!error) fs::remove_all(dir, error);
-  return error ? SystemError(dir, error) : Status::Ok();
 }
 
 }  // namespace
@@ -179,7 +173,16 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
   return std::optional<CheckpointInfo>();
 }
 
+Status RemoveCheckpoint(const std::string& dir) {
+  std::error_code error;
+  fs::remove(fs::path(dir) / kManifestName, error);
+  EMPORIUM_FAILPOINT("scheduler.prune_manifest_removed");
+  if (!error) fs::remove_all(dir, error);
+  return error ? SystemError(dir, error) : Status::Ok();
+}
+
 Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also) {
+  EMPORIUM_FAILPOINT("scheduler.prune_begun");
   EMPORIUM_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> all, ListCheckpoints(root));
   uint32_t whole = 0;
   for (auto info = all.rbegin(); info != all.rend(); ++info) {

@@ -56,6 +56,8 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
                                                        const std::string& job_fingerprint,
                                                        std::vector<std::string>* passed_over);
 
+// Removes a checkpoint or what is left of one, the manifest first.
+Status RemoveCheckpoint(const std::string& dir);
 // Removes what is older than the `keep` newest checkpoints with a whole MANIFEST, finished or not,
 // and not number `also`. What is newer than all of them is left alone: it may be in the making.
 Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also);

@@ -33,10 +33,13 @@ const char* PhaseName(Phase phase) {
 
 JobMachine::JobMachine(Config config, const StoredState& stored)
     : config_(std::move(config)),
-      members_(stored.next_node, config_.incarnation_base, config_.lease_ms),
+      members_(stored.next_node, config_.incarnation_base, config_.lease_ms,
+               (stored.runs + 1) << 32),
       views_(static_cast<size_t>(config_.job.stage_size())),
       plans_(static_cast<size_t>(config_.job.stage_size())),
-      generation_(stored.generation) {
+      workers_wanted_(config_.workers),
+      generation_(stored.generation),
+      runs_(stored.runs + 1) {
   for (const spec::Stage& stage : config_.job.stage()) {
     stage_digests_.push_back(StageDigest(stage));
   }
@@ -56,7 +59,12 @@ Result<std::unique_ptr<JobMachine>> JobMachine::Make(
   machine->next_checkpoint_ = next_checkpoint;
   machine->checkpoints_ = stored.checkpoints;
   if (checkpoint.has_value()) EMPORIUM_RETURN_IF_ERROR(machine->TakeCheckpoint(*checkpoint));
-  machine->TakePosition(std::move(stored));
+  Result<RunningState> running = DecodeRunning(stored.running);
+  if (!running.ok() || !machine->MayResume(*running)) {
+    machine->TakePosition(std::move(stored));
+  } else {
+    EMPORIUM_RETURN_IF_ERROR(machine->TakeRunning(std::move(running).value(), std::move(stored)));
+  }
   return machine;
 }
 
@@ -128,9 +136,12 @@ void JobMachine::Start(int64_t now_ms, Actions* out) {
   now_ms_ = now_ms;
   StateChange change;
   change.fingerprint = config_.fingerprint;
+  change.runs = runs_;
+  change.running = "";
   out->push_back(SaveState{std::move(change)});
   SavePosition(out);
-  if (saved_.has_value()) {
+  if (!members_.nodes().empty()) Resume(now_ms, out);
+  if (saved_.has_value() && !resumes_) {
     out->push_back(Note{Note::Level::kInfo, "going on from checkpoint " +
                                                 std::to_string(saved_number_) + " (stage '" +
                                                 StageName(saved_->stage) + "', step " +
@@ -139,8 +150,8 @@ void JobMachine::Start(int64_t now_ms, Actions* out) {
   if (stage_ == views_.size()) {
     out->push_back(Note{Note::Level::kInfo, "nothing is left to do: every stage is finished"});
     Stop(now_ms, Status::Ok(), out);
-    Advance(now_ms, out);
   }
+  Advance(now_ms, out);
 }
 
 // Takes the store back to where the job stands.
@@ -201,6 +212,7 @@ std::optional<int64_t> JobMachine::next_deadline_ms() const {
 void JobMachine::Advance(int64_t now_ms, Actions* out) {
   while (Step(now_ms, out)) {
   }
+  SaveRunning(out);
 }
 
 // Leaves the phase when its work is finished; false when it is not.

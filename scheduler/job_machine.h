@@ -29,6 +29,7 @@
 #include "scheduler/chunks.h"
 #include "scheduler/losses.h"
 #include "scheduler/membership.h"
+#include "scheduler/running_state.h"
 #include "scheduler/stages.h"
 #include "scheduler/state_store.h"
 
@@ -69,6 +70,8 @@ class JobMachine {
     int64_t incarnation_base = 0;       // differs between two runs of the scheduler
     int64_t unix_minus_now_ms = 0;      // time of day at now_ms = 0, for records
     int64_t lease_ms = 0, heartbeat_ms = 0;
+    // Nodes of an earlier run of the scheduler may still be there: they are waited for.
+    bool rejoin = false;
     // Only the export stages, from the newest checkpoint, also when they were run before.
     bool exports_only = false;
   };
@@ -98,6 +101,8 @@ class JobMachine {
   Status RequestCheckpoint(int64_t now_ms, Actions* out);
   // The first time: after the step in work and a checkpoint. The second time: at once.
   void RequestStop(int64_t now_ms, const std::string& why, Actions* out);
+  // So many workers are wanted; whoever starts them looks at workers_wanted.
+  Status Scale(int64_t now_ms, int64_t workers, Actions* out);
   void CheckpointWritten(int64_t now_ms, uint64_t number, const Status& status, Actions* out);
   void Tick(int64_t now_ms, Actions* out);
   // When Tick is wanted next, if nothing else happens.
@@ -118,6 +123,7 @@ class JobMachine {
   bool validating() const { return validating_; }
   bool stop_requested() const { return stop_requested_; }
   int64_t generation() const { return generation_; }
+  uint32_t workers_wanted() const { return workers_wanted_; }
   const std::vector<CheckpointRecord>& checkpoints() const { return checkpoints_; }
   const Counts& counts() const { return counts_; }
   // "the same command goes on from checkpoint 3 (stage 'pretrain', step 1200)"
@@ -128,6 +134,20 @@ class JobMachine {
     uint64_t from = 0, until = 0;
     uint64_t generations = 0;  // that have worked on it
     bool shortened = false;    // `until` was agreed upon after a pause: no further pause
+    bool resumed = false;      // by a scheduler that has not heard its first losses
+  };
+  // What the state store's RunningState depends on.
+  struct Standing {
+    int64_t generation = 0, next_node = 0;
+    uint64_t removals = 0;
+    size_t stage = 0;
+    TrainCursor cursor;
+    std::optional<Position> weights;
+    uint64_t saved_number = 0;
+    uint32_t workers_wanted = 0;
+    Phase phase = Phase::kGathering;
+    std::optional<RunningState::Span> span;
+    friend bool operator==(const Standing&, const Standing&) = default;
   };
 
   explicit JobMachine(Config config, const StoredState& stored);
@@ -135,6 +155,16 @@ class JobMachine {
   void TakePosition(StoredState stored);
   void SkipStages();
   void SavePosition(Actions* out) const;
+
+  // job_machine_resume.cc: a scheduler that was started again goes on with what it finds.
+  Standing StandingNow() const;
+  void SaveRunning(Actions* out);
+  RunningState Running() const;
+  bool MayResume(const RunningState& running) const;
+  Status TakeRunning(RunningState running, StoredState stored);
+  void Resume(int64_t now_ms, Actions* out);
+  void SettleResumed();
+  void StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out);
 
   // job_machine_nodes.cc: nodes come, report and go.
   Status CheckJob(const control::Registration& registration) const;
@@ -152,6 +182,7 @@ class JobMachine {
   void WorkAgain(int64_t now_ms, Actions* out);
 
   // job_machine_back.cc: a server is lost, and the job goes back to its last checkpoint.
+  void GoToSaved(int64_t now_ms, Actions* out);
   void ServerLost(int64_t now_ms, const Node& node, const std::string& how, Actions* out);
   std::string WhereItReturns() const;
   bool Gathered() const;
@@ -167,6 +198,7 @@ class JobMachine {
 
   // job_machine_work.cc: stages.
   void StartRestore(int64_t now_ms, Actions* out);
+  void EnterStage(Actions* out);
   void NextWork(int64_t now_ms, Actions* out);
   void NextTrainWork(int64_t now_ms, Actions* out);
   void GoBack(int64_t now_ms, Actions* out);
@@ -226,6 +258,7 @@ class JobMachine {
   uint64_t span_samples_ = 0;  // reported of the span in work
 
   // Who works on what.
+  uint32_t workers_wanted_;
   control::Route route_;
   int64_t generation_ = 0;
   std::vector<int64_t> participants_;  // index: rank
@@ -255,7 +288,10 @@ class JobMachine {
   uint64_t next_checkpoint_ = 1;
   std::vector<CheckpointRecord> checkpoints_;
 
-  // Going back.
+  // Going on after a restart of the scheduler, and going back.
+  const int64_t runs_;    // of the scheduler on this store, with this one
+  bool resumes_ = false;  // shards and workers hold what the store says
+  Standing stored_standing_;
   bool begun_ = false;    // servers were told what to restore, in this run of the scheduler
   bool returns_ = false;  // gathering, after the loss of a server
   int64_t returns_until_ms_ = 0;

@@ -29,6 +29,11 @@ void JobMachine::ServerLost(int64_t now_ms, const Node& node, const std::string&
   if (checkpoint_.has_value() && !writing_.has_value()) {
     RecordFailure(now_ms, node.Name() + " " + how, out);
   }
+  GoToSaved(now_ms, out);
+}
+
+// As soon as there are servers; until then nobody works.
+void JobMachine::GoToSaved(int64_t now_ms, Actions* out) {
   phase_ = Phase::kGathering;
   returns_ = true;
   returns_until_ms_ = now_ms + limits::kNoServerWaitMs;
@@ -52,7 +57,7 @@ std::string JobMachine::WhereItReturns() const {
 // Whether the job may begin, or go on after the loss of a server. A manifest that is being written
 // decides where: it is waited for.
 bool JobMachine::Gathered() const {
-  const size_t workers = begun_ ? 1 : config_.workers;
+  const size_t workers = begun_ ? 1 : workers_wanted_;
   return !writing_.has_value() && members_.Complete(config_.servers) &&
          members_.Workers().size() >= workers;
 }

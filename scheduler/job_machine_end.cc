@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/limits.h"
 #include "scheduler/job_machine.h"
 #include "scheduler/limits.h"
 
@@ -207,6 +208,21 @@ Status JobMachine::RequestCheckpoint(int64_t now_ms, Actions* out) {
   if (untrained) return FailedPrecondition("nothing has been trained yet");
   attempted_ = saved_;  // asked for: another try where one has failed
   checkpoint_requested_ = true;
+  Advance(now_ms, out);
+  return Status::Ok();
+}
+
+Status JobMachine::Scale(int64_t now_ms, int64_t workers, Actions* out) {
+  now_ms_ = now_ms;
+  if (phase_ == Phase::kStopping || phase_ == Phase::kOver) {
+    return FailedPrecondition("the job is over");
+  }
+  if (workers < 1 || workers > int64_t{emporium::limits::kMaxNodes}) {
+    return InvalidArgument("a job has from 1 to " + std::to_string(emporium::limits::kMaxNodes) +
+                           " workers, not " + std::to_string(workers));
+  }
+  workers_wanted_ = static_cast<uint32_t>(workers);
+  out->push_back(Note{Note::Level::kInfo, std::to_string(workers) + " workers are wanted"});
   Advance(now_ms, out);
   return Status::Ok();
 }

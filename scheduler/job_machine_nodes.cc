@@ -190,6 +190,7 @@ void JobMachine::WorkAgain(int64_t now_ms, Actions* out) {
 
 void JobMachine::TakeLosses(int64_t now_ms, const control::Report& report) {
   if (losses_ == nullptr || (phase_ != Phase::kTraining && phase_ != Phase::kPausing)) return;
+  SettleResumed();
   uint64_t samples = 0;
   for (const control::MicroBatchLoss& loss : report.losses) {
     samples += losses_->Add(loss, span_.from, span_.until);
@@ -208,6 +209,7 @@ Status JobMachine::Report(int64_t now_ms, const control::Report& report, Actions
   EMPORIUM_ASSIGN_OR_RETURN(Node * node, members_.Find(report.node, report.incarnation));
   Membership::Take(now_ms, report, node);
   TakeLosses(now_ms, report);
+  if (report.generation > generation_) StoreIsBehind(now_ms, report.generation, out);
   if (report.leaving) {
     const std::string why = report.error.empty() ? "" : ": " + report.error;
     NodeLost(now_ms, report.node, "left" + why.substr(0, limits::kMaxErrorText), out);

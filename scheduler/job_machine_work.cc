@@ -42,23 +42,26 @@ void JobMachine::StartRestore(int64_t, Actions* out) {
   }
 }
 
+void JobMachine::EnterStage(Actions* out) {
+  if (views_[stage_].state != StageView::State::kWaiting) return;
+  views_[stage_].state = StageView::State::kRunning;
+  out->push_back(Note{Note::Level::kInfo,
+                      "stage '" + spec_stage().name() + "' begins" +
+                          (cursor_.step > 0 ? " at step " + std::to_string(cursor_.step) : "")});
+  samples_rate_.Reset();
+  done_rate_.Reset();
+  if (spec_stage().has_train()) {
+    losses_ = std::make_unique<LossTracker>(*plans_[stage_], views_[stage_].curve);
+  }
+}
+
 // At a boundary: nobody works, and all shards stand at `weights_`.
 void JobMachine::NextWork(int64_t now_ms, Actions* out) {
   if (stage_ == views_.size()) {
     Stop(now_ms, Status::Ok(), out);
     return;
   }
-  if (views_[stage_].state == StageView::State::kWaiting) {
-    views_[stage_].state = StageView::State::kRunning;
-    out->push_back(Note{Note::Level::kInfo,
-                        "stage '" + spec_stage().name() + "' begins" +
-                            (cursor_.step > 0 ? " at step " + std::to_string(cursor_.step) : "")});
-    samples_rate_.Reset();
-    done_rate_.Reset();
-    if (spec_stage().has_train()) {
-      losses_ = std::make_unique<LossTracker>(*plans_[stage_], views_[stage_].curve);
-    }
-  }
+  EnterStage(out);
   if (spec_stage().has_train()) {
     NextTrainWork(now_ms, out);
   } else if (CheckpointWanted(false)) {
@@ -161,10 +164,11 @@ void JobMachine::NewWork() {
 void JobMachine::StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out) {
   phase_ = Phase::kTraining;
   NewWork();
-  span_ = Span{from, until, 0, false};
+  span_ = Span{from, until, 0, false, false};
   span_samples_ = 0;
   done_seen_ = from;
-  SendSpan(now_ms, false, out);
+  // A generation of its own: shards that have heard of it refuse what comes from a time before.
+  SendSpan(now_ms, true, out);
 }
 
 void JobMachine::SendSpan(int64_t now_ms, bool new_generation, Actions* out) {

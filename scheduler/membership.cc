@@ -32,6 +32,17 @@ Result<Node*> Membership::Add(int64_t now_ms, const control::Registration& regis
   return &nodes_.emplace(node.id, std::move(node)).first->second;
 }
 
+void Membership::Restore(int64_t id, int64_t incarnation, int32_t first_shard,
+                         const control::Registration& registration) {
+  Node node;
+  node.id = id;
+  node.incarnation = incarnation;
+  node.first_shard = first_shard;
+  node.registration = registration;
+  next_node_ = std::max(next_node_, id + 1);
+  nodes_.emplace(id, std::move(node));
+}
+
 void Membership::Remove(int64_t id) { removals_ += nodes_.erase(id); }
 
 Node* Membership::Find(int64_t id) {
@@ -136,7 +147,7 @@ void Membership::RenewAll(int64_t now_ms) {
 }
 
 const control::Command& Membership::Give(Node* node, control::Command command) {
-  command.sequence = node->command.sequence + 1;
+  command.sequence = std::max(node->command.sequence, first_sequence_) + 1;
   node->command = command;
   node->finished = false;
   node->failure = Status::Ok();

@@ -49,10 +49,17 @@ struct Node {
 class Membership {
  public:
   // Ids start at `first_node`; incarnations are `incarnation_base` + id, so that those of two runs
-  // of the scheduler differ.
-  Membership(int64_t first_node, int64_t incarnation_base, int64_t lease_ms)
-      : next_node_(first_node), incarnation_base_(incarnation_base), lease_ms_(lease_ms) {}
+  // of the scheduler differ. Commands have sequences after `first_sequence`.
+  Membership(int64_t first_node, int64_t incarnation_base, int64_t lease_ms,
+             int64_t first_sequence = 0)
+      : next_node_(first_node),
+        incarnation_base_(incarnation_base),
+        lease_ms_(lease_ms),
+        first_sequence_(first_sequence) {}
 
+  // A node that an earlier run of the scheduler knew. Its lease begins with RenewAll.
+  void Restore(int64_t id, int64_t incarnation, int32_t first_shard,
+               const control::Registration& registration);
   Result<Node*> Add(int64_t now_ms, const control::Registration& registration);
   void Remove(int64_t id);
   // Null when there is no such node.
@@ -92,6 +99,7 @@ class Membership {
   uint64_t removals_ = 0;
   const int64_t incarnation_base_;
   const int64_t lease_ms_;
+  const int64_t first_sequence_;
   std::map<int64_t, Node> nodes_;
 };
 

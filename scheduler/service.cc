@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <utility>
 #include <variant>
 
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "runtime/file.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
@@ -23,14 +23,6 @@ constexpr size_t kMaxDiskTasks = 1'024;
 
 std::string CheckpointRoot(const std::string& work_dir) { return work_dir + "/checkpoints"; }
 
-// MANIFEST first: what is left of an interrupted removal is no checkpoint.
-Status RemoveDir(const std::string& dir) {
-  std::error_code error;
-  std::filesystem::remove(std::filesystem::path(dir) / runtime::kManifestName, error);
-  if (!error) std::filesystem::remove_all(dir, error);
-  return error ? Unavailable(dir + ": cannot be removed: " + error.message()) : Status::Ok();
-}
-
 // A place to go on from, and what was found on the way to it.
 struct Found {
   std::optional<runtime::CheckpointInfo> checkpoint;
@@ -46,7 +38,7 @@ Result<Found> FindCheckpoint(const std::string& root, const std::string& fingerp
     found.next_number = std::max(found.next_number, info.number + 1);
     if (info.status.code() != StatusCode::kNotFound) continue;
     // Never finished, and nobody is writing it now.
-    EMPORIUM_RETURN_IF_ERROR(RemoveDir(info.dir));
+    EMPORIUM_RETURN_IF_ERROR(runtime::RemoveCheckpoint(info.dir));
     found.notes.push_back({Note::Level::kInfo, info.dir + " was never finished; removed"});
   }
   std::vector<std::string> passed_over;
@@ -102,6 +94,7 @@ Result<std::unique_ptr<SchedulerService>> SchedulerService::Start(Config config)
   machine_config.heartbeat_ms = config.heartbeat_ms;
   machine_config.lease_ms = config.lease_ms;
   machine_config.exports_only = config.exports_only;
+  machine_config.rejoin = config.rejoin;
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<JobMachine> machine,
                             JobMachine::Make(std::move(machine_config), std::move(stored),
                                              found.checkpoint, found.next_number));
@@ -191,11 +184,12 @@ void SchedulerService::Perform(Actions actions) {
       if (Status made = runtime::MakeDirs(make->dir); !made.ok()) {
         Log(LogLevel::kWarning, "scheduler", "{}", made.message());  // the servers will fail there
       }
+      EMPORIUM_FAILPOINT("scheduler.checkpoint_dir_made");
     } else if (auto* write = std::get_if<WriteManifest>(&action)) {
       Aside([this, w = std::move(*write)] { WriteCheckpoint(w); });
     } else if (const auto* remove = std::get_if<RemoveCheckpoint>(&action)) {
       Aside([dir = remove->dir] {
-        const Status removed = RemoveDir(dir);
+        const Status removed = runtime::RemoveCheckpoint(dir);
         if (!removed.ok()) Log(LogLevel::kWarning, "scheduler", "{}", removed.message());
       });
     } else if (const auto* prune = std::get_if<PruneCheckpoints>(&action)) {
@@ -267,7 +261,9 @@ void SchedulerService::Save(StateChange change) {
   } else {
     unsaved_ = std::move(change);
   }
+  EMPORIUM_FAILPOINT("scheduler.before_save");
   const Status stored = store_->Apply(unsaved_);
+  EMPORIUM_FAILPOINT("scheduler.saved");
   if (stored.ok()) {
     unsaved_ = StateChange();
     return;
@@ -292,14 +288,18 @@ void SchedulerService::Aside(DiskTask task) {
 void SchedulerService::WriteCheckpoint(const WriteManifest& write) {
   const auto write_and_verify = [&write]() -> Status {
     EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(write.dir, write.manifest));
+    EMPORIUM_FAILPOINT("scheduler.checkpoint_files_verified");
     EMPORIUM_RETURN_IF_ERROR(runtime::WriteManifest(write.dir, write.manifest));
+    EMPORIUM_FAILPOINT("scheduler.checkpoint_manifest_written");
     return runtime::ReadManifest(write.dir).status();
   };
   const Status status = write_and_verify();
+  EMPORIUM_FAILPOINT("scheduler.checkpoint_manifest_read");
   MutexLock lock(mutex_);
   Actions actions;
   machine_->CheckpointWritten(now_ms(), write.number, status, &actions);
   Perform(std::move(actions));
+  EMPORIUM_FAILPOINT("scheduler.checkpoint_noted");
 }
 
 void SchedulerService::RunDisk() {

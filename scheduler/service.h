@@ -39,6 +39,7 @@ class SchedulerService final : public control::SchedulerIf {
     std::string work_dir;
     uint32_t servers = 1, workers = 1;      // that must register before the job begins
     bool exports_only = false;              // see JobMachine::Config
+    bool rejoin = false;                    // likewise
     const runtime::Clock* clock = nullptr;  // outlives the service
     int64_t heartbeat_ms = emporium::limits::kHeartbeatMs;
     int64_t lease_ms = emporium::limits::kLeaseMs;
@@ -79,6 +80,7 @@ class SchedulerService final : public control::SchedulerIf {
   void status(control::JobStatus& result) override;
   void requestCheckpoint() override;
   void requestStop(const std::string& why) override;
+  void scale(int32_t workers) override;
 
  private:
   // The newest command of a node, and who waits for the next one.

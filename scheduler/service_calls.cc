@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "scheduler/service.h"
 
 namespace emporium::scheduler {
@@ -29,6 +30,7 @@ void SchedulerService::registerNode(control::Registered& result,
     Result<control::Registered> registered = machine_->Register(now_ms(), registration, &actions);
     Perform(std::move(actions));
     if (registered.ok()) result = *registered;
+    EMPORIUM_FAILPOINT("scheduler.registered");
     return registered.status();
   });
 }
@@ -45,6 +47,7 @@ Status SchedulerService::Await(const control::Report& report, control::Command* 
   Actions actions;
   Status taken = machine_->Report(now_ms(), report, &actions);
   Perform(std::move(actions));
+  EMPORIUM_FAILPOINT("scheduler.report_taken");
   if (!taken.ok() || report.leaving) return taken;
 
   std::shared_ptr<Mailbox>& slot = mailboxes_[report.node];
@@ -64,8 +67,10 @@ void SchedulerService::putChunk(int64_t node, int64_t incarnation, int32_t stage
                                 int64_t chunk, const std::string& bytes) {
   Serve([&] {
     MutexLock lock(mutex_);
-    return machine_->PutChunk(now_ms(), node, incarnation, static_cast<uint32_t>(stage), validation,
-                              chunk, bytes);
+    Status status = machine_->PutChunk(now_ms(), node, incarnation, static_cast<uint32_t>(stage),
+                                       validation, chunk, bytes);
+    EMPORIUM_FAILPOINT("scheduler.chunk_taken");
+    return status;
   });
 }
 
@@ -86,8 +91,10 @@ void SchedulerService::putMetrics(int64_t node, int64_t incarnation, int32_t sta
                                   const std::vector<control::Metric>& metrics) {
   Serve([&] {
     MutexLock lock(mutex_);
-    return machine_->PutMetrics(now_ms(), node, incarnation, static_cast<uint32_t>(stage),
-                                validation, metrics);
+    Status status = machine_->PutMetrics(now_ms(), node, incarnation, static_cast<uint32_t>(stage),
+                                         validation, metrics);
+    EMPORIUM_FAILPOINT("scheduler.metrics_taken");
+    return status;
   });
 }
 
@@ -112,6 +119,16 @@ void SchedulerService::requestStop(const std::string& why) {
   Serve([&] {
     RequestStop(why);
     return Status::Ok();
+  });
+}
+
+void SchedulerService::scale(int32_t workers) {
+  Serve([&] {
+    MutexLock lock(mutex_);
+    Actions actions;
+    Status status = machine_->Scale(now_ms(), workers, &actions);
+    Perform(std::move(actions));
+    return status;
   });
 }
 

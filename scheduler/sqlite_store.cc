@@ -138,6 +138,8 @@ class SqliteStore final : public StateStore {
     state.fingerprint = Meta("fingerprint");
     state.generation = Number(Meta("generation"), 0);
     state.next_node = Number(Meta("next_node"), 1);
+    state.runs = Number(Meta("runs"), 0);
+    state.running = Meta("running");
     Statement finished(db_, "SELECT stage, digest FROM finished");
     while (finished.Next()) {
       state.finished[static_cast<uint32_t>(finished.Int(0))] = finished.Text(1);
@@ -230,6 +232,8 @@ class SqliteStore final : public StateStore {
     if (change.fingerprint && !SetMeta("fingerprint", *change.fingerprint)) return false;
     if (change.generation && !SetMeta("generation", *change.generation)) return false;
     if (change.next_node && !SetMeta("next_node", *change.next_node)) return false;
+    if (change.runs && !SetMeta("runs", *change.runs)) return false;
+    if (change.running && !SetMeta("running", *change.running)) return false;
     if (change.rewind && !Rewind(*change.rewind)) return false;
     for (const auto& [stage, digest] : change.finished) {
       if (!Statement(db_, "INSERT OR REPLACE INTO finished VALUES (?, ?)")

@@ -34,6 +34,8 @@ void StateChange::Add(StateChange later) {
   if (later.rewind) TakeBack(*later.rewind);
   if (later.generation) generation = later.generation;
   if (later.next_node) next_node = later.next_node;
+  if (later.runs) runs = later.runs;
+  if (later.running) running = std::move(later.running);
   if (later.fingerprint) fingerprint = std::move(later.fingerprint);
   Overwrite(&finished, std::move(later.finished));
   Append(&metrics, std::move(later.metrics));
@@ -43,8 +45,9 @@ void StateChange::Add(StateChange later) {
 }
 
 bool StateChange::empty() const {
-  return !generation && !next_node && !rewind && !fingerprint && finished.empty() &&
-         metrics.empty() && checkpoints.empty() && curves.empty() && events.empty();
+  return !generation && !next_node && !runs && !running && !rewind && !fingerprint &&
+         finished.empty() && metrics.empty() && checkpoints.empty() && curves.empty() &&
+         events.empty();
 }
 
 }  // namespace emporium::scheduler

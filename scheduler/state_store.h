@@ -59,7 +59,8 @@ struct StageMetrics {
 
 // What changes together: all of it is stored or nothing.
 struct StateChange {
-  std::optional<int64_t> generation, next_node;
+  std::optional<int64_t> generation, next_node, runs;
+  std::optional<std::string> running;  // EncodeRunning
   // Forgets stages from rewind->stage on: that they are finished, and their metrics and curves, but
   // for what lies at or before rewind->step in that stage itself.
   std::optional<Position> rewind;
@@ -80,6 +81,8 @@ struct StateChange {
 struct StoredState {
   std::string fingerprint;  // empty: a new store
   int64_t generation = 0, next_node = 1;
+  int64_t runs = 0;     // of the scheduler on this store
+  std::string running;  // EncodeRunning; empty: nothing to go on with
   std::map<uint32_t, std::string> finished;
   std::vector<StageMetrics> metrics;          // by stage and step
   std::vector<CheckpointRecord> checkpoints;  // by number, the newest limits::kMaxCheckpointRecords

@@ -203,6 +203,7 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
       {"stage",
        InWork(machine) ? machine.config().job.stage(static_cast<int>(machine.stage())).name() : ""},
       {"generation", machine.generation()},
+      {"workers_wanted", machine.workers_wanted()},
       {"stop_requested", machine.stop_requested()},
       {"how_to_go_on", machine.HowToGoOn()},
       {"counters",

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 
 namespace emporium::worker {
 
@@ -91,8 +92,10 @@ Status CommandRunner::ComputeChunks(const Command& command) {
         command.kind == CommandKind::EXPORT
             ? bodies_.ExportChunk(stage, chunk, *rows)
             : bodies_.EvaluateChunk(stage, command.validation, chunk, *rows);
+    EMPORIUM_FAILPOINT("worker.chunk_computed");
     if (!bytes.ok()) return bytes.status().WithContext("chunk " + std::to_string(chunk));
     EMPORIUM_RETURN_IF_ERROR(exchange_.PutChunk(stage, command.validation, chunk, *bytes));
+    EMPORIUM_FAILPOINT("worker.chunk_put");
   }
   return Status::Ok();
 }
@@ -118,7 +121,10 @@ Status CommandRunner::Combine(const Command& command) {
                             job_.stage(command.stage).has_export_()
                                 ? bodies_.CombineExport(stage, source)
                                 : bodies_.CombineEvaluation(stage, command.validation, source));
-  return exchange_.PutMetrics(stage, command.validation, metrics);
+  EMPORIUM_FAILPOINT("worker.combined");
+  EMPORIUM_RETURN_IF_ERROR(exchange_.PutMetrics(stage, command.validation, metrics));
+  EMPORIUM_FAILPOINT("worker.metrics_put");
+  return Status::Ok();
 }
 
 }  // namespace emporium::worker

@@ -6,6 +6,7 @@
 
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "runtime/failpoint.h"
 #include "runtime/priority.h"
 #include "worker/step_norm.h"
 
@@ -140,6 +141,7 @@ void Pipeline::ReaderLoop() {
 Status Pipeline::Prepare(Item* item, TimeByPart* time) {
   Stopwatch watch;
   EMPORIUM_RETURN_IF_ERROR(planner_.Read(&item->work));
+  EMPORIUM_FAILPOINT("worker.batch_read");
   time->read += watch.Restart();
   planner_.Plan(&item->work, parts_.client->NewRequestId(), parts_.client->NewRequestId());
   item->pull = {};
@@ -172,11 +174,13 @@ void Pipeline::SendPulls() {
       PullAnswered(number, status, std::move(replies));
     };
     parts_.client->Call(std::move(item->pull));
+    EMPORIUM_FAILPOINT("worker.pull_sent");
     read_room_.NotifyOne();
   }
 }
 
 void Pipeline::PullAnswered(Number number, const Status& status, std::vector<Message> replies) {
+  EMPORIUM_FAILPOINT("worker.pull_answered");
   MutexLock lock(mutex_);
   if (!status.ok()) {
     if (!plan_.Done()) Fail(status);  // else it was pulled beyond a pause, and cancelled
@@ -263,6 +267,7 @@ Status Pipeline::Compute(Lane* lane, Item* item, TimeByPart* time) {
   item->replies.clear();
   time->unpack += watch.Restart();
   if (status.ok() && !work.empty()) status = lane->Compute(planner_.train(), &work);
+  EMPORIUM_FAILPOINT("worker.batch_computed");
   time->compute += watch.Restart();
   if (status.ok()) return status;
   return status.WithContext("step " + std::to_string(work.id.step.value()) + ", micro-batch " +
@@ -289,12 +294,14 @@ void Pipeline::Push(Number number, Item* item, TimeByPart* time) {
   if (failure_.has_value()) return;
   item->state = State::kPushing;
   parts_.client->Call(std::move(call));
+  EMPORIUM_FAILPOINT("worker.push_sent");
 }
 
 // -- The end of a micro-batch
 // ----------------------------------------------------------------------
 
 void Pipeline::PushAcknowledged(Number number, const Status& status) {
+  EMPORIUM_FAILPOINT("worker.push_acknowledged");
   MutexLock lock(mutex_);
   if (!status.ok()) return Fail(status);
   Item* const item = items_.at(number).get();

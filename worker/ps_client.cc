@@ -12,6 +12,7 @@
 
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "runtime/failpoint.h"
 #include "runtime/log.h"
 #include "runtime/thread_annotations.h"
 
@@ -181,6 +182,7 @@ class Client final : public PsClient {
     for (size_t shard = 0; shard < shards_; ++shard) {
       bytes += static_cast<int64_t>(call.frames[shard].size());
       socket_->Send(shard, std::move(call.frames[shard]));
+      if (shard == 0 && call.answer == FrameType::kAck) EMPORIUM_FAILPOINT("worker.push_half_sent");
       ScheduleResend(&pending.parts[shard], Now() + kTimeout);
     }
     const uint64_t id = call.request_id;

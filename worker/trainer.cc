@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "runtime/failpoint.h"
 #include "worker/device.h"
 
 namespace emporium::worker {
@@ -48,10 +49,12 @@ Status Trainer::Train(const SpanAssignment& assignment) {
   Status status;
   for (int look = 0; look < kLooks; ++look) {
     EMPORIUM_ASSIGN_OR_RETURN(const Step version, FindVersion(assignment));
+    EMPORIUM_FAILPOINT("worker.shards_probed");
     if (version == Step(0)) {
       EMPORIUM_RETURN_IF_ERROR(InitializeDense(assignment.stage, assignment.generation));
     }
     status = RunPipeline(assignment, version);
+    EMPORIUM_FAILPOINT("worker.span_done");
     if (status.code() != StatusCode::kStale) return status;
   }
   return status;
@@ -107,6 +110,7 @@ Status Trainer::InitializeDense(StageId stage, Generation generation) {
     call.frames.push_back(call.encode(shard));
   }
   const auto replies = CallAndWait(*config_.client, std::move(call));
+  EMPORIUM_FAILPOINT("worker.dense_assigned");
   return replies.ok() ? Status::Ok() : replies.status();
 }
 

@@ -13,6 +13,7 @@
 #include "runtime/backoff.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "runtime/log.h"
 #include "runtime/thread_annotations.h"
 #include "worker/command_runner.h"
@@ -63,7 +64,7 @@ class Node final : public Worker, public ChunkExchange {
   }
 
   ~Node() override {
-    RequestStop();
+    End(Cancelled("the worker was asked to stop"));
     (void)Join();
   }
 
@@ -74,7 +75,15 @@ class Node final : public Worker, public ChunkExchange {
     return outcome_.value_or(Status::Ok());
   }
 
-  void RequestStop() override { End(Cancelled("the worker was asked to stop")); }
+  void RequestStop() override {
+    MutexLock lock(mutex_);
+    const bool trains = running_ && running_kind_ == CommandKind::TRAIN;
+    if (trains && !std::exchange(leaving_, true)) {
+      trainer_->Pause();
+    } else {
+      EndLocked(Cancelled("the worker was asked to stop"));
+    }
+  }
 
   Status PutChunk(StageId stage, bool validation, int64_t chunk,
                   const std::string& bytes) override {
@@ -228,6 +237,7 @@ class Node final : public Worker, public ChunkExchange {
       const Status status =
           CallScheduler([&] { config_.scheduler->registerNode(registered, registration); });
       if (status.ok()) {
+        EMPORIUM_FAILPOINT("worker.registered");
         MutexLock lock(mutex_);
         registered_ = registered;
         seen_sequence_ = 0;
@@ -258,6 +268,7 @@ class Node final : public Worker, public ChunkExchange {
       if (status.ok()) {
         backoff.Reset();
         Take(command);
+        if (command.kind != CommandKind::WAIT) EMPORIUM_FAILPOINT("worker.command_taken");
       } else if (status.code() == StatusCode::kStale) {
         Log(LogLevel::kWarning, "worker",
             "the scheduler took this worker for gone ({}); registering again", status.message());
@@ -279,6 +290,7 @@ class Node final : public Worker, public ChunkExchange {
   void Take(const Command& command) EMPORIUM_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     if (command.kind == CommandKind::WAIT || command.sequence <= seen_sequence_) return;
+    if (leaving_ && command.kind != CommandKind::STOP) return;  // others do it
     seen_sequence_ = command.sequence;
     failure_ = Status::Ok();
     if (command.kind == CommandKind::STOP) {
@@ -338,6 +350,7 @@ class Node final : public Worker, public ChunkExchange {
     MutexLock lock(mutex_);
     running_ = false;
     changed_.NotifyAll();
+    if (leaving_) EndLocked(Cancelled("the worker was asked to stop"));
     if (command.sequence != seen_sequence_ || outcome_) return false;
     failure_ = status;
     if (status.ok()) {
@@ -368,6 +381,7 @@ class Node final : public Worker, public ChunkExchange {
   std::optional<Command> next_ EMPORIUM_GUARDED_BY(mutex_);
   bool running_ EMPORIUM_GUARDED_BY(mutex_) = false;
   bool interrupted_ EMPORIUM_GUARDED_BY(mutex_) = false;
+  bool leaving_ EMPORIUM_GUARDED_BY(mutex_) = false;  // when the step in work is pushed
   CommandKind::type running_kind_ EMPORIUM_GUARDED_BY(mutex_) = CommandKind::WAIT;
   std::vector<control::MicroBatchLoss> unsent_losses_ EMPORIUM_GUARDED_BY(mutex_);
   std::optional<Status> outcome_ EMPORIUM_GUARDED_BY(mutex_);  // set once: the worker is over

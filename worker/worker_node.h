@@ -51,7 +51,8 @@ class Worker {
   // Waits until the scheduler says STOP (ok when the job is done, Cancelled with the reason
   // otherwise), the worker is asked to stop (Cancelled), or it cannot go on.
   virtual Status Join() = 0;
-  // Leaves soon, telling the scheduler; what is being computed is given up.
+  // Leaves when the micro-batches of the step in work are pushed (other work is given up at once),
+  // telling the scheduler. The second time at once.
   virtual void RequestStop() = 0;
 };
 

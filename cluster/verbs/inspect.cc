@@ -1,4 +1,4 @@
-// `emporium status` and `emporium checkpoint`: what runs, and what lies on disk.
+// `emporium status`, `scale` and `checkpoint`: what runs, and what lies on disk.
 #include <cinttypes>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -84,18 +84,40 @@ int VerifyOne(const std::string& dir) {
   return kExitOk;
 }
 
+// The scheduler of a job that runs.
+int SchedulerOf(const JobContext& context, std::unique_ptr<control::SchedulerIf>* scheduler) {
+  Result<std::string> address = ReadSchedulerAddress(context.address_path());
+  if (!address.ok()) return Fail(kExitFailed, address.status().message());
+  Result<std::unique_ptr<control::SchedulerIf>> connected = ConnectTo(*address);
+  if (!connected.ok()) return Fail(kExitFailed, connected.status().message());
+  *scheduler = std::move(connected).value();
+  return kExitOk;
+}
+
 // A running job takes one at the end of the step in work.
 int Take(const std::string& job_path) {
   JobContext context;
   if (const int code = LoadJob(job_path, false, &context); code != 0) return code;
-  Result<std::string> address = ReadSchedulerAddress(context.address_path());
-  if (!address.ok()) return Fail(kExitFailed, address.status().message());
-  Result<std::unique_ptr<control::SchedulerIf>> scheduler = ConnectTo(*address);
-  if (!scheduler.ok()) return Fail(kExitFailed, scheduler.status().message());
-  const Status asked = runtime::CallScheduler([&] { (*scheduler)->requestCheckpoint(); });
+  std::unique_ptr<control::SchedulerIf> scheduler;
+  if (const int code = SchedulerOf(context, &scheduler); code != 0) return code;
+  const Status asked = runtime::CallScheduler([&] { scheduler->requestCheckpoint(); });
   if (!asked.ok()) return Fail(kExitFailed, asked.message());
   std::printf("asked for; `emporium checkpoint list %s` shows it when it is whole\n",
               job_path.c_str());
+  return kExitOk;
+}
+
+// What starts the job's workers starts more of them, or asks some to leave.
+int RunScale(const std::vector<std::string>& arguments) {
+  if (FLAGS_workers < 1) return Fail(kExitUsage, "say how many workers: --workers=N");
+  JobContext context;
+  if (const int code = LoadJob(arguments[0], false, &context); code != 0) return code;
+  std::unique_ptr<control::SchedulerIf> scheduler;
+  if (const int code = SchedulerOf(context, &scheduler); code != 0) return code;
+  const Status asked = runtime::CallScheduler([&] { scheduler->scale(FLAGS_workers); });
+  if (!asked.ok()) return Fail(kExitFailed, asked.message());
+  std::printf("asked for %d workers; `emporium status %s` shows them\n", FLAGS_workers,
+              arguments[0].c_str());
   return kExitOk;
 }
 
@@ -139,6 +161,13 @@ std::vector<Verb> InspectVerbs() {
        0,
        1,
        RunStatus},
+      {"scale",
+       "JOB --workers=N",
+       "ask a launched job for another number of workers, while it runs",
+       {"work_dir", "workers"},
+       1,
+       1,
+       RunScale},
       {"checkpoint",
        "list JOB|DIR | show DIR | verify JOB|DIR | take JOB",
        "list checkpoints, show a manifest, read one back whole, or ask a running job for one",

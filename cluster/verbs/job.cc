@@ -126,7 +126,7 @@ std::vector<Verb> JobVerbs() {
   const std::vector<std::string> shape = {
       "data", "work_dir", "workers", "servers", "shards_per_server", "lanes", "device", "fresh"};
   std::vector<std::string> launch = shape;
-  launch.insert(launch.end(), {"port", "http_port"});
+  launch.insert(launch.end(), {"port", "http_port", "failpoint"});
   return {
       {"run", "JOB [--data=DIR]", "run a job in this process, or go on where it stopped", shape, 1,
        1, RunJob},

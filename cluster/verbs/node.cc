@@ -17,6 +17,7 @@
 #include "cluster/verb.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
+#include "runtime/failpoint.h"
 #include "runtime/log.h"
 #include "runtime/thrift_server.h"
 #include "scheduler/http.h"
@@ -69,8 +70,15 @@ struct SchedulerRole {
   void RequestStop() const { service->RequestStop("asked to stop"); }
 };
 
+int ArmFailpoint() {
+  if (FLAGS_failpoint.empty()) return kExitOk;
+  const Status armed = runtime::ArmFailpoint(FLAGS_failpoint);
+  return armed.ok() ? kExitOk : Fail(kExitUsage, armed.message());
+}
+
 int RunScheduler(const std::vector<std::string>& arguments) {
   SignalWatch signals;
+  if (const int code = ArmFailpoint(); code != 0) return code;
   JobContext context;
   if (const int code = LoadJob(arguments[0], false, &context); code != 0) return code;
   const runtime::SystemClock clock;
@@ -81,6 +89,9 @@ int RunScheduler(const std::vector<std::string>& arguments) {
   config.work_dir = context.work_dir;
   config.servers = context.job.cluster().servers();
   config.workers = context.job.cluster().workers();
+  config.heartbeat_ms = context.job.cluster().heartbeat_ms();
+  config.lease_ms = context.job.cluster().lease_ms();
+  config.rejoin = FLAGS_rejoin;
   config.clock = &clock;
   Result<std::unique_ptr<scheduler::SchedulerService>> service =
       scheduler::SchedulerService::Start(std::move(config));
@@ -119,6 +130,7 @@ int Report(const Status& result) {
 // there.
 int JoinJob(const std::string& path, JobContext* context,
             std::unique_ptr<control::SchedulerIf>* scheduler) {
+  if (const int code = ArmFailpoint(); code != 0) return code;
   if (const int code = LoadJob(path, false, context); code != 0) return code;
   Result<std::unique_ptr<control::SchedulerIf>> connected = ConnectTo(FLAGS_scheduler);
   if (!connected.ok()) return Fail(kExitUsage, connected.status().message());
@@ -156,12 +168,13 @@ int RunWorker(const std::vector<std::string>& arguments) {
 }  // namespace
 
 std::vector<Verb> NodeVerbs() {
-  const std::vector<std::string> scheduler = {"work_dir", "workers",   "servers", "bind",
-                                              "port",     "http_port", "ready_fd"};
-  const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server", "bind",
-                                           "name"};
-  const std::vector<std::string> worker = {"scheduler", "work_dir",   "lanes",
-                                           "device",    "first_lane", "name"};
+  const std::vector<std::string> scheduler = {"work_dir", "workers",  "servers",
+                                              "bind",     "port",     "http_port",
+                                              "rejoin",   "ready_fd", "failpoint"};
+  const std::vector<std::string> server = {"scheduler", "work_dir", "shards_per_server",
+                                           "bind",      "name",     "failpoint"};
+  const std::vector<std::string> worker = {"scheduler",  "work_dir", "lanes",    "device",
+                                           "first_lane", "name",     "failpoint"};
   return {
       {"scheduler", "JOB", "run the scheduler of a job", scheduler, 1, 1, RunScheduler, true},
       {"server", "JOB --scheduler=HOST:PORT", "run one parameter server of a job", server, 1, 1,

@@ -182,6 +182,83 @@ INSTANTIATE_TEST_SUITE_P(Phases, ServerDeath,
                            return "Phase" + std::to_string(static_cast<int>(info.param));
                          });
 
+// ---- The scheduler dies -----------------------------------------------------------------------
+
+// In every phase: the new one goes on with the nodes that are there, and nothing is done twice that
+// was done.
+class SchedulerDeath : public ::testing::TestWithParam<Phase> {};
+
+TEST_P(SchedulerDeath, IsNoticedByNobody) {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Sim sim(TwoServers(2, seed));
+    ASSERT_TRUE(sim.Boot().ok());
+    const auto at = [&](Phase phase) {
+      return sim.RunUntil([&] { return sim.machine->phase() == phase; });
+    };
+    if (GetParam() == Phase::kPausing) {
+      ASSERT_TRUE(at(Phase::kTraining));
+      sim.Do([&](Actions* out) { (void)sim.machine->RequestCheckpoint(sim.now_ms, out); });
+    }
+    ASSERT_TRUE(at(GetParam()));
+    for (uint64_t i = 0; i < 13 * (seed % 8); ++i) sim.Step();
+    if (sim.over.has_value()) continue;
+    const uint64_t lowest = sim.shards->lowest();
+    const int stage = sim.shards->stage;
+    const bool serving = sim.machine->phase() != Phase::kRestoring;
+    ASSERT_TRUE(sim.StartScheduler(true).ok());
+    EXPECT_EQ(sim.machine->members().nodes().size(), 4u);
+    if (serving) {
+      EXPECT_EQ(sim.shards->stage, stage);
+      EXPECT_GE(sim.shards->lowest(), lowest);
+    }
+    ASSERT_TRUE(sim.Run().ok());
+    ExpectWholeJob(sim);
+    EXPECT_EQ(sim.machine->counts().returns, 0);
+    EXPECT_EQ(sim.machine->counts().lost_nodes, 0);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Phases, SchedulerDeath,
+                         ::testing::Values(Phase::kRestoring, Phase::kTraining, Phase::kPausing,
+                                           Phase::kEvaluating, Phase::kCombining,
+                                           Phase::kCheckpointing),
+                         [](const auto& info) {
+                           return "Phase" + std::to_string(static_cast<int>(info.param));
+                         });
+
+TEST(JobMachine, NodesThatDiedWithTheSchedulerAreMissed) {
+  for (const bool server : {true, false}) {
+    Sim sim(TwoServers(3));
+    ASSERT_TRUE(sim.Boot().ok());
+    ASSERT_TRUE(sim.RunUntil(
+        [&] { return sim.checkpoints.size() == 1 && sim.machine->phase() == Phase::kTraining; }));
+    sim.Kill(sim.Living(server).front());
+    ASSERT_TRUE(sim.StartScheduler(true).ok());
+    ASSERT_TRUE(sim.RunUntil([&] { return sim.machine->counts().lost_nodes == 1; }));
+    EXPECT_EQ(sim.machine->counts().returns, server ? 1 : 0);
+    if (server) sim.AddNode(true);
+    ASSERT_TRUE(sim.Run().ok());
+    ExpectWholeJob(sim);
+  }
+}
+
+TEST(JobMachine, AStoreThatIsBehindTheCheckpointsIsNotGoneOnWith) {
+  Sim sim(TwoServers(2));
+  ASSERT_TRUE(sim.Boot().ok());
+  ASSERT_TRUE(sim.RunUntil([&] { return sim.checkpoints.size() == 1; }));
+  const MemoryStore old = sim.store;
+  ASSERT_TRUE(sim.RunUntil([&] {
+    return sim.machine->checkpoints().size() == 3 && sim.machine->phase() == Phase::kTraining;
+  }));
+  sim.store = old;
+  ASSERT_TRUE(sim.StartScheduler(true).ok());
+  EXPECT_TRUE(sim.machine->members().nodes().empty());
+  sim.nodes.clear();
+  for (const bool server : {true, true, false, false}) sim.AddNode(server);
+  ASSERT_TRUE(sim.Run().ok());
+  ExpectWholeJob(sim);
+}
+
 TEST(JobMachine, SaysWhereALostServerTakesTheJob) {
   Sim sim(TwoServers(2));
   ASSERT_TRUE(sim.Boot().ok());
@@ -586,7 +663,7 @@ TEST(JobMachine, ALateTickLosesNobody) {
 // ---- Anything at any time ----------------------------------------------------------------------
 
 TEST(JobMachine, RandomFaultsNeverHurt) {
-  for (uint64_t seed = 1; seed <= 200; ++seed) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Sim::Options options = TwoStageOptions(1 + seed % 4, seed);
     options.servers = 1 + seed % 2;
@@ -604,10 +681,17 @@ TEST(JobMachine, RandomFaultsNeverHurt) {
           sim.machine->members().servers() < options.servers && random() % 50 == 0) {
         sim.AddNode(true);
       }
+      if (!sim.over.has_value() && sim.machine->phase() == Phase::kGathering &&
+          sim.Living(false).size() < options.workers && random() % 50 == 0) {
+        sim.AddNode(false);
+      }
       if (sim.over.has_value() || faults >= 40 || random() % 150 != 0) continue;
       ++faults;
       const std::vector<size_t> workers = sim.Living(false), servers = sim.Living(true);
-      switch (random() % 8) {
+      switch (random() % 9) {
+        case 8:
+          ASSERT_TRUE(sim.StartScheduler(true).ok());
+          break;
         case 0:
         case 1:
           if (!workers.empty()) sim.Kill(workers[random() % workers.size()]);

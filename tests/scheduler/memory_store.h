@@ -16,6 +16,8 @@ class MemoryStore final : public StateStore {
   Status Apply(const StateChange& change) override {
     if (change.generation) state_.generation = *change.generation;
     if (change.next_node) state_.next_node = *change.next_node;
+    if (change.runs) state_.runs = *change.runs;
+    if (change.running) state_.running = *change.running;
     if (change.fingerprint) state_.fingerprint = *change.fingerprint;
     if (change.rewind) Rewind(*change.rewind);
     for (const auto& [stage, digest] : change.finished) state_.finished[stage] = digest;

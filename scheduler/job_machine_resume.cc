@@ -1,0 +1,145 @@
+// JobMachine: what of a running job is in the state store, and how a scheduler that was started
+// again goes on with it.
+#include <algorithm>
+#include <utility>
+
+#include "scheduler/job_machine.h"
+#include "scheduler/limits.h"
+
+namespace emporium::scheduler {
+
+// ---- While the job runs ------------------------------------------------------------------------
+
+JobMachine::Standing JobMachine::StandingNow() const {
+  Standing now;
+  now.generation = generation_;
+  now.next_node = members_.next_node();
+  now.removals = members_.removals();
+  now.stage = stage_;
+  now.cursor = cursor_;
+  now.weights = weights_;
+  now.saved_number = saved_number_;
+  now.workers_wanted = workers_wanted_;
+  now.phase = phase_;
+  if (phase_ == Phase::kTraining || phase_ == Phase::kPausing) {
+    now.span = RunningState::Span{span_.from, span_.until, span_.shortened};
+    now.phase = Phase::kTraining;
+  }
+  return now;
+}
+
+// Whatever has changed is in the store before anybody hears of it.
+void JobMachine::SaveRunning(Actions* out) {
+  if (config_.exports_only) return;
+  Standing now = StandingNow();
+  if (now == stored_standing_) return;
+  stored_standing_ = std::move(now);
+  StateChange change;
+  change.running = EncodeRunning(Running());
+  out->push_back(SaveState{std::move(change)});
+}
+
+// Without nodes when there is nothing to go on with: the job stops.
+RunningState JobMachine::Running() const {
+  RunningState state;
+  if (phase_ == Phase::kStopping || phase_ == Phase::kOver) return state;
+  for (const auto& [id, node] : members_.nodes()) {
+    state.nodes.push_back({id, node.incarnation, node.first_shard, node.registration});
+  }
+  state.begun = begun_;
+  state.serving = phase_ != Phase::kGathering && phase_ != Phase::kRestoring;
+  if (state.serving) state.route = route_;
+  state.stage = static_cast<uint32_t>(stage_);
+  state.cursor = cursor_;
+  state.weights = weights_;
+  state.span = stored_standing_.span;
+  state.workers_wanted = workers_wanted_;
+  state.saved_number = saved_number_;
+  return state;
+}
+
+// ---- Started again -----------------------------------------------------------------------------
+
+// Whether the weights that `running` speaks of may still be there. A checkpoint that it does not
+// know must be of just those: it was written and could not be noted any more.
+bool JobMachine::MayResume(const RunningState& running) const {
+  if (!config_.rejoin || config_.exports_only || running.nodes.empty()) return false;
+  return running.saved_number == saved_number_ || running.weights == saved_;
+}
+
+Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
+  for (RunningState::KnownNode& node : running.nodes) {
+    members_.Restore(node.id, node.incarnation, node.first_shard, node.registration);
+  }
+  const bool serving = running.serving && members_.Complete(config_.servers);
+  begun_ = running.begun;
+  workers_wanted_ = running.workers_wanted;
+  if (serving) {
+    weights_ = running.weights;
+    cursor_ = running.cursor;
+    route_ = running.route;
+  }
+  TakePosition(std::move(stored));
+  for (const auto& [id, node] : members_.nodes()) {
+    if (!node.is_server()) EMPORIUM_RETURN_IF_ERROR(AdoptFacts(node.registration.facts));
+  }
+  // A stage whose part of the job was changed is run again, from the checkpoint.
+  resumes_ = serving && facts_.has_value() && stage_ == running.stage;
+  returns_ = !resumes_ && begun_;
+  if (resumes_ && running.span.has_value()) {
+    span_ = Span{running.span->from, running.span->until, 1, running.span->shortened, true};
+  }
+  return Status::Ok();
+}
+
+void JobMachine::Resume(int64_t now_ms, Actions* out) {
+  members_.RenewAll(now_ms);
+  returns_until_ms_ = now_ms + limits::kNoServerWaitMs;
+  out->push_back(Note{Note::Level::kInfo, "the scheduler was started again; " +
+                                              std::to_string(members_.servers()) + " servers and " +
+                                              std::to_string(members_.Workers().size()) +
+                                              " workers were there"});
+  if (!resumes_ || stage_ == views_.size()) return;
+  if (span_.until == 0) {
+    NextWork(now_ms, out);
+    return;
+  }
+  EnterStage(out);
+  losses_->Settle(span_.from);
+  span_samples_ = 0;
+  done_seen_ = span_.from;
+  phase_ = Phase::kTraining;
+  SendSpan(now_ms, true, out);
+}
+
+// Shards have been told more than this scheduler knows: its store was not written for a while
+// before it was started again. Only the checkpoints are sure.
+void JobMachine::StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out) {
+  generation_ = generation;
+  const bool serving =
+      phase_ != Phase::kGathering && phase_ != Phase::kStopping && phase_ != Phase::kOver;
+  if (!serving) return;
+  ++counts_.returns;
+  out->push_back(
+      Note{Note::Level::kWarning,
+           "the shards are at a later generation than the scheduler's state; " + WhereItReturns()});
+  if (checkpoint_.has_value() && !writing_.has_value()) {
+    RecordFailure(now_ms, "the job goes back", out);
+  }
+  GoToSaved(now_ms, out);
+}
+
+// Losses of steps before the one that every worker has begun were told to the scheduler before.
+void JobMachine::SettleResumed() {
+  if (!span_.resumed || participants_.empty()) return;
+  uint64_t lowest = span_.until;
+  for (const int64_t id : participants_) {
+    const Node* node = members_.Find(id);
+    if (node == nullptr || !node->begun.has_value()) return;
+    lowest = std::min(lowest, *node->begun);
+  }
+  losses_->Settle(lowest);
+  span_.resumed = false;
+}
+
+}  // namespace emporium::scheduler

@@ -211,6 +211,7 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
         {"refused_registrations", c.refused_registrations},
         {"failed_checkpoints", c.failed_checkpoints},
         {"generations", c.generations},
+        {"returns", c.returns},
         {"store_failures", counts.store_failures},
         {"calls", counts.calls},
         {"refused_calls", counts.refused_calls}}}};
@@ -304,6 +305,8 @@ std::string PrometheusText(const JobMachine& machine, const ServiceCounts& count
   set("servers", "Servers that hold a lease", number(servers));
   set("generation", "Number of the set of workers", number(machine.generation()));
   set("lost_nodes", "Nodes lost since the scheduler started", number(c.lost_nodes));
+  set("returns", "Times that the job went back to a checkpoint, since the scheduler started",
+      number(c.returns));
   set("failed_checkpoints", "Failed checkpoints since the scheduler started",
       number(c.failed_checkpoints));
   set("refused_registrations", "Registrations refused since the scheduler started",

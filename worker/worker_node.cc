@@ -19,6 +19,7 @@
 #include "worker/command_runner.h"
 #include "worker/device.h"
 #include "worker/facts.h"
+#include "worker/node_report.h"
 #include "worker/ps_client.h"
 #include "worker/trainer.h"
 
@@ -177,28 +178,9 @@ class Node final : public Worker, public ChunkExchange {
     report.highest_step = begun ? static_cast<int64_t>(progress.highest_begun->value()) : -1;
     report.losses = std::exchange(unsent_losses_, {});
     for (const StepLoss& loss : losses) report.losses.push_back(LossOf(loss));
-    report.counters.samples = progress.samples;
-    report.counters.micro_batches = progress.micro_batches;
-    report.counters.bytes_pulled = traffic.bytes_received;
-    report.counters.bytes_pushed = traffic.bytes_sent;
-    report.counters.refused_frames = traffic.refused_frames;
-    const TimeByPart& time = progress.time;
-    report.seconds_by_part = {
-        {"read", time.read},           {"plan", time.plan},           {"read_wait", time.read_wait},
-        {"pull_wait", time.pull_wait}, {"unpack", time.unpack},       {"compute", time.compute},
-        {"pack", time.pack},           {"push_wait", time.push_wait},
-    };
+    AddNumbers(progress, traffic, &report);
     report.leaving = outcome_.has_value();
     return report;
-  }
-
-  static control::MicroBatchLoss LossOf(const StepLoss& loss) {
-    control::MicroBatchLoss out;
-    out.step = static_cast<int64_t>(loss.step.value());
-    out.micro_batch = static_cast<int32_t>(loss.micro_batch.value());
-    out.samples = loss.samples;
-    for (const models::LossTerm& term : loss.terms) out.terms[term.name] = term.value;
-    return out;
   }
 
   Status Await(Command* command) {

@@ -1,5 +1,5 @@
-"""The short form of tests/chaos/run: 20 kills, some failpoints, processes that are stopped past their
-lease, and workers that come and go."""
+"""The short form of tests/chaos/run: 20 kills, some failpoints, processes that are stopped past
+their lease, and workers that come and go."""
 import os
 import sys
 import unittest

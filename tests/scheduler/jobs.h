@@ -48,4 +48,29 @@ inline Sim::Options TwoStageOptions(size_t workers, uint64_t seed = 1) {
   return options;
 }
 
+// What any run of the two-stage job must end in.
+inline void ExpectWholeJob(const Sim& sim, bool last_checkpoint = true) {
+  ASSERT_TRUE(sim.over.has_value());
+  EXPECT_TRUE(sim.over->ok()) << sim.over->ToString();
+  EXPECT_EQ(sim.StepsOf(0), 10u);
+  EXPECT_EQ(sim.StepsOf(1), 8u);  // stopped early at 16, where the weights were not the best
+  for (const auto& [step, micro_batches] : sim.shards->applied) {
+    const auto plan =
+        TrainPlan::Make(sim.options().job.stage(step.first), sim.options().samples[step.first], 0);
+    EXPECT_EQ(micro_batches.size(), plan->MicroBatches(step.second));
+  }
+  const std::vector<StageView> stages = sim.machine->stages();
+  for (const StageView& stage : stages) EXPECT_EQ(stage.state, StageView::State::kDone);
+  const std::map<uint64_t, Metrics> validations = {
+      {4, {{"m", 4}}}, {8, {{"m", 8}}}, {12, {{"m", 8}}}, {16, {{"m", 4}}}};
+  EXPECT_EQ(stages[1].validations, validations);
+  EXPECT_EQ(stages[2].metrics, (Metrics{{"m", 0.75}}));
+  if (!last_checkpoint) return;
+  ASSERT_FALSE(sim.checkpoints.empty());
+  const spec::CheckpointManifest& last = sim.checkpoints.rbegin()->second.manifest;
+  EXPECT_EQ(last.stage(), 1u);
+  EXPECT_EQ(last.step(), 8u);
+  EXPECT_TRUE(last.stage_done());
+}
+
 }  // namespace emporium::scheduler::testing

@@ -1,0 +1,29 @@
+#include "worker/node_report.h"
+
+namespace emporium::worker {
+
+control::MicroBatchLoss LossOf(const StepLoss& loss) {
+  control::MicroBatchLoss out;
+  out.step = static_cast<int64_t>(loss.step.value());
+  out.micro_batch = static_cast<int32_t>(loss.micro_batch.value());
+  out.samples = loss.samples;
+  for (const models::LossTerm& term : loss.terms) out.terms[term.name] = term.value;
+  return out;
+}
+
+void AddNumbers(const Trainer::Progress& progress, const PsClientCounters& traffic,
+                control::Report* report) {
+  report->counters.samples = progress.samples;
+  report->counters.micro_batches = progress.micro_batches;
+  report->counters.bytes_pulled = traffic.bytes_received;
+  report->counters.bytes_pushed = traffic.bytes_sent;
+  report->counters.refused_frames = traffic.refused_frames;
+  const TimeByPart& time = progress.time;
+  report->seconds_by_part = {
+      {"read", time.read},           {"plan", time.plan},           {"read_wait", time.read_wait},
+      {"pull_wait", time.pull_wait}, {"unpack", time.unpack},       {"compute", time.compute},
+      {"pack", time.pack},           {"push_wait", time.push_wait},
+  };
+}
+
+}  // namespace emporium::worker

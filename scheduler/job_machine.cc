@@ -147,7 +147,10 @@ void JobMachine::Start(int64_t now_ms, Actions* out) {
                                                 StageName(saved_->stage) + "', step " +
                                                 std::to_string(saved_->step) + ")"});
   }
-  if (stage_ == views_.size()) {
+  if (ended_.has_value()) {
+    out->push_back(Note{Note::Level::kInfo, "the job had ended before the scheduler died"});
+    Stop(now_ms, *ended_, out);
+  } else if (stage_ == views_.size()) {
     out->push_back(Note{Note::Level::kInfo, "nothing is left to do: every stage is finished"});
     Stop(now_ms, Status::Ok(), out);
   }

@@ -289,8 +289,9 @@ class JobMachine {
   std::vector<CheckpointRecord> checkpoints_;
 
   // Going on after a restart of the scheduler, and going back.
-  const int64_t runs_;    // of the scheduler on this store, with this one
-  bool resumes_ = false;  // shards and workers hold what the store says
+  const int64_t runs_;           // of the scheduler on this store, with this one
+  std::optional<Status> ended_;  // the job has, before this scheduler was started
+  bool resumes_ = false;         // shards and workers hold what the store says
   Standing stored_standing_;
   bool begun_ = false;    // servers were told what to restore, in this run of the scheduler
   bool returns_ = false;  // gathering, after the loss of a server

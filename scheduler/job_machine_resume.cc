@@ -39,10 +39,12 @@ void JobMachine::SaveRunning(Actions* out) {
   out->push_back(SaveState{std::move(change)});
 }
 
-// Without nodes when there is nothing to go on with: the job stops.
 RunningState JobMachine::Running() const {
   RunningState state;
-  if (phase_ == Phase::kStopping || phase_ == Phase::kOver) return state;
+  if (phase_ == Phase::kStopping || phase_ == Phase::kOver) {
+    state.ended = result_;
+    return state;
+  }
   for (const auto& [id, node] : members_.nodes()) {
     state.nodes.push_back({id, node.incarnation, node.first_shard, node.registration});
   }
@@ -63,11 +65,14 @@ RunningState JobMachine::Running() const {
 // Whether the weights that `running` speaks of may still be there. A checkpoint that it does not
 // know must be of just those: it was written and could not be noted any more.
 bool JobMachine::MayResume(const RunningState& running) const {
-  if (!config_.rejoin || config_.exports_only || running.nodes.empty()) return false;
+  if (!config_.rejoin || config_.exports_only) return false;
+  if (running.ended.has_value()) return true;
+  if (running.nodes.empty()) return false;
   return running.saved_number == saved_number_ || running.weights == saved_;
 }
 
 Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
+  ended_ = std::move(running.ended);
   for (RunningState::KnownNode& node : running.nodes) {
     members_.Restore(node.id, node.incarnation, node.first_shard, node.registration);
   }

@@ -70,6 +70,12 @@ RunningState::KnownNode NodeFrom(const json& j) {
 }  // namespace
 
 std::string EncodeRunning(const RunningState& state) {
+  if (state.ended.has_value()) {
+    const json ended = {{"code", static_cast<int>(state.ended->code())},
+                        {"message", state.ended->message()}};
+    return json({{"format", 1}, {"ended", ended}})
+        .dump(-1, ' ', false, json::error_handler_t::replace);
+  }
   if (state.nodes.empty()) return "";
   json j = {{"format", 1},
             {"begun", state.begun},
@@ -104,6 +110,13 @@ Result<RunningState> DecodeRunning(const std::string& text) {
   try {
     const json j = json::parse(text);
     if (j.at("format").get<int>() != 1) return DataLoss("state of another version of Emporium");
+    if (j.contains("ended")) {
+      const int code = j["ended"].at("code").get<int>();
+      const bool known = code >= 0 && code <= static_cast<int>(StatusCode::kInternal);
+      state.ended = Status(known ? static_cast<StatusCode>(code) : StatusCode::kInternal,
+                           j["ended"].at("message").get<std::string>());
+      return state;
+    }
     state.begun = j.at("begun").get<bool>();
     state.serving = j.at("serving").get<bool>();
     state.stage = j.at("stage").get<uint32_t>();

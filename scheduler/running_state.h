@@ -28,6 +28,7 @@ struct RunningState {
     bool shortened = false;  // `until` was agreed upon after a pause
     friend bool operator==(const Span&, const Span&) = default;
   };
+  std::optional<Status> ended;  // how: the nodes were told to leave, and nothing else counts
   std::vector<KnownNode> nodes;
   bool begun = false;    // servers were told what to restore
   bool serving = false;  // they have, and stand at `weights` or in `span`
@@ -38,10 +39,9 @@ struct RunningState {
   std::optional<Span> span;
   uint32_t workers_wanted = 0;
   uint64_t saved_number = 0;  // the newest whole checkpoint; 0: none
-  friend bool operator==(const RunningState&, const RunningState&) = default;
 };
 
-// Without nodes: an empty text.
+// Of what has not ended and has no nodes: an empty text.
 std::string EncodeRunning(const RunningState& state);
 // DataLoss when it is not the state of this version.
 Result<RunningState> DecodeRunning(const std::string& text);

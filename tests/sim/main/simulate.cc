@@ -1,0 +1,47 @@
+// Runs the simulator over seeds: simulate [--from N] [--seeds N] [--trace]. Prints figures for
+// bench/figures; exit code 1 when a promise was broken.
+#include <gflags/gflags.h>
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+
+#include "tests/sim/simulation.h"
+
+DEFINE_uint64(from, 1, "first seed");
+DEFINE_uint64(seeds, 1'000, "how many");
+DEFINE_bool(faults, true, "let things fail");
+DEFINE_bool(trace, false, "print what happens");
+
+int main(int argc, char** argv) {
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  using emporium::sim::Outcome;
+  using emporium::sim::Simulate;
+  const auto start = std::chrono::steady_clock::now();
+  const Outcome calm = Simulate({.faults = false, .one_of_each = true});
+  uint64_t broken = calm.broken.empty() ? 0 : 1;
+  int64_t faults = 0, returns = 0;
+  uint64_t stale = 0;
+  for (uint64_t seed = FLAGS_from; seed < FLAGS_from + FLAGS_seeds; ++seed) {
+    const Outcome outcome = Simulate({.seed = seed, .faults = FLAGS_faults, .print = FLAGS_trace});
+    faults += outcome.faults;
+    returns += outcome.returns;
+    stale += outcome.stale;
+    const bool differs = outcome.broken.empty() && outcome.digest != calm.digest;
+    if (outcome.broken.empty() && !differs) continue;
+    ++broken;
+    std::printf("seed %" PRIu64 ": %s; replay it with --from %" PRIu64 " --seeds 1 --trace\n", seed,
+                differs ? "the model has other bits" : outcome.broken.c_str(), seed);
+  }
+  const double minutes =
+      std::chrono::duration<double, std::ratio<60>>(std::chrono::steady_clock::now() - start)
+          .count();
+  std::printf("figure simulated_seeds %" PRIu64 "\n", FLAGS_seeds);
+  std::printf("figure simulated_faults %" PRId64 "\n", faults);
+  std::printf("figure simulated_returns %" PRId64 "\n", returns);
+  std::printf("figure simulated_stale_frames %" PRIu64 "\n", stale);
+  std::printf("figure simulated_seeds_per_minute %.0f\n",
+              static_cast<double>(FLAGS_seeds) / minutes);
+  std::printf("figure simulated_broken %" PRIu64 "\n", broken);
+  return broken == 0 ? 0 : 1;
+}

@@ -1,0 +1,77 @@
+// The scheduler in the simulator: the real job machine and the real files of checkpoints, with the
+// service's rules (scheduler/service.cc) around it: what an event changes is stored before anybody
+// hears of it, and manifests are written aside.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/manifest.h"
+#include "scheduler/job_machine.h"
+#include "tests/scheduler/memory_store.h"
+#include "tests/sim/world.h"
+
+namespace emporium::sim {
+
+class SchedulerHost final : public Process {
+ public:
+  struct Config {
+    spec::Job job;
+    std::string root;  // of the checkpoints
+    control::DatasetFacts facts;
+    uint32_t servers = 1, workers = 1;
+  };
+  using Commanded = std::function<void(Result<control::Command>)>;
+
+  SchedulerHost(World* world, Config config)
+      : Process("scheduler"), world_(*world), config_(std::move(config)) {}
+
+  // A start of the process. `rejoin`: nodes of the life before may be there.
+  Status Start(bool rejoin);
+  bool over() const { return result_.has_value(); }
+  const Status& result() const { return *result_; }
+  const scheduler::JobMachine& machine() const { return *machine_; }
+
+  // What nodes and people ask; called while the process is alive.
+  Result<control::Registered> Register(const control::Registration& registration);
+  void Await(const control::Report& report, const Commanded& reply);
+  Status PutChunk(int64_t node, int64_t incarnation, const control::Command& of, int64_t chunk,
+                  const std::string& bytes);
+  Result<std::vector<std::string>> GetChunks(int64_t node, int64_t incarnation,
+                                             const control::Command& of, int64_t from);
+  Status PutMetrics(int64_t node, int64_t incarnation, const control::Command& of, double metric);
+  void RequestCheckpoint();
+
+  // The disk of the state store and the manifests refuses writes.
+  bool disk_full = false;
+
+ private:
+  struct Waiting {
+    int64_t seen = 0;
+    Commanded reply;
+    int64_t number = 0;
+  };
+  void Do(const std::function<void(scheduler::Actions*)>& event);
+  void Store(scheduler::StateChange change);
+  void WriteManifest(const scheduler::WriteManifest& write);
+  void Answer(int64_t node);
+  void TickWhenDue();
+
+  World& world_;
+  const Config config_;
+  scheduler::testing::MemoryStore store_;  // survives the process
+  scheduler::StateChange unsaved_;
+  std::unique_ptr<scheduler::JobMachine> machine_;
+  std::map<int64_t, control::Command> mail_;
+  std::map<int64_t, Waiting> waiting_;
+  int64_t next_waiting_ = 0;
+  std::optional<int64_t> tick_at_ms_;
+  std::optional<Status> result_;
+};
+
+}  // namespace emporium::sim

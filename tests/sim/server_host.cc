@@ -1,0 +1,176 @@
+#include "tests/sim/server_host.h"
+
+#include <utility>
+
+#include "runtime/control_client.h"
+#include "runtime/file.h"
+#include "runtime/manifest.h"
+#include "tests/ps/shard_fixture.h"
+
+namespace emporium::sim {
+
+using control::CommandKind;
+
+void ServerHost::BeginLife() {
+  shards_.clear();
+  shards_.resize(count_);
+  peers_.clear();
+  commands_.clear();
+  running_ = false;
+  outcome_ = {};
+  heard_ = world_.now();
+}
+
+control::Registration ServerHost::MakeRegistration() {
+  control::Registration r;
+  r.kind = control::NodeKind::SERVER;
+  for (size_t i = 0; i < count_; ++i) r.shard_endpoints.push_back(Endpoint(i));
+  outcome_ = {};
+  commands_.clear();
+  return r;
+}
+
+bool ServerHost::Has(const std::string& endpoint) const {
+  for (size_t i = 0; i < count_; ++i) {
+    if (alive() && endpoint == Endpoint(i)) return true;
+  }
+  return false;
+}
+
+void ServerHost::Deliver(const std::string& endpoint, const std::string& peer, Bytes bytes,
+                         const Reply& reply) {
+  for (size_t i = 0; i < count_; ++i) {
+    if (endpoint != Endpoint(i)) continue;
+    peers_[peer] = reply;
+    if (shards_[i] == nullptr) {
+      const Result<FrameHeader> header = FrameView::ParseHeader(bytes);
+      reply(EncodeError(*header, RouteVersion(0), emporium::Step(0), Busy("not restored yet")));
+      return;
+    }
+    std::vector<ps::Send> out;
+    shards_[i]->Handle(peer, ps::FrameBytes(std::move(bytes)), &out);
+    do {
+      SendOut(&out);
+    } while (shards_[i]->AnswerNext(&out));
+    return;
+  }
+}
+
+void ServerHost::SendOut(std::vector<ps::Send>* out) {
+  for (ps::Send& send : *out) {
+    const auto peer = peers_.find(send.peer);
+    if (peer != peers_.end()) peer->second(std::move(send.bytes));
+  }
+  out->clear();
+}
+
+void ServerHost::Take(const control::Command& command) {
+  commands_.push_back(command);
+  RunNext();
+}
+
+// One command after another, each of which takes its time.
+void ServerHost::RunNext() {
+  if (running_ || commands_.empty()) return;
+  running_ = true;
+  const control::Command command = commands_.front();
+  commands_.pop_front();
+  world_.After(this, world_.Between(kMs, 20 * kMs), [this, command] {
+    outcome_ = Carry(command);
+    running_ = false;
+    ReportSoon();
+    RunNext();
+  });
+}
+
+ServerHost::Outcome ServerHost::Carry(const control::Command& command) {
+  Outcome outcome;
+  outcome.sequence = command.sequence;
+  if (command.kind == CommandKind::RESTORE) {
+    outcome.status = Restore(command);
+  } else if (command.kind == CommandKind::CHECKPOINT) {
+    outcome.status = Checkpoint(command, &outcome.files);
+  }
+  if (!outcome.status.ok()) world_.Note(name() + ": " + outcome.status.ToString());
+  return outcome;
+}
+
+Status ServerHost::Restore(const control::Command& command) {
+  EMPORIUM_ASSIGN_OR_RETURN(const runtime::Route route, runtime::RouteFromControl(command.route));
+  spec::CheckpointManifest manifest;
+  const std::string& dir = command.checkpoint_dir;
+  if (!dir.empty()) {
+    EMPORIUM_ASSIGN_OR_RETURN(manifest, runtime::ReadManifest(dir));
+    EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(dir, manifest));
+  }
+  for (size_t i = 0; i < count_; ++i) {
+    ps::Shard::Config config;
+    config.id = ShardId(static_cast<uint16_t>(registered().first_shard + i));
+    config.route_version = route.version;
+    config.generation = Generation(static_cast<uint64_t>(command.generation));
+    config.partitions = route.partitions();
+    for (uint32_t p = 0; p < route.partitions(); ++p) {
+      if (route.shard_of_partition[p] == config.id) {
+        config.owned.push_back(PartitionId(static_cast<uint16_t>(p)));
+      }
+    }
+    config.tables = ps::testing::TwoTables();
+    std::vector<ps::Send> out;
+    if (shards_[i] != nullptr) shards_[i]->RefuseParked("the shard is restored", &out);
+    SendOut(&out);
+    auto fresh = std::make_unique<ps::Shard>(std::move(config));
+    if (!dir.empty()) EMPORIUM_RETURN_IF_ERROR(ps::RestoreShard(dir, manifest, "sim", fresh.get()));
+    shards_[i] = std::move(fresh);
+  }
+  return Status::Ok();
+}
+
+Status ServerHost::Checkpoint(const control::Command& command,
+                              std::vector<control::ShardFile>* files) {
+  EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(command.checkpoint_dir));
+  for (const std::unique_ptr<ps::Shard>& shard : shards_) {
+    if (shard == nullptr) return FailedPrecondition("a checkpoint of what was never restored");
+    if (disk_fails) return ResourceExhausted("no space left on device");
+    std::vector<ps::Send> out;
+    EMPORIUM_RETURN_IF_ERROR(
+        shard->ReadyForCheckpoint(StageId(static_cast<uint32_t>(command.stage)),
+                                  emporium::Step(static_cast<uint64_t>(command.until_step)), &out));
+    SendOut(&out);
+    EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info,
+                              ps::WriteShardFile(*shard, command.checkpoint_dir, "sim",
+                                                 static_cast<uint64_t>(registered().incarnation)));
+    control::ShardFile& file = files->emplace_back();
+    file.shard = shard->config().id.value();
+    file.path = info.path;
+    file.bytes = static_cast<int64_t>(info.bytes);
+    file.sha256 = info.sha256;
+    for (const auto& [partition, digest] : info.partition_digests) {
+      file.partition_digests[partition.value()] = digest;
+    }
+  }
+  return Status::Ok();
+}
+
+void ServerHost::AddToReport(control::Report* report) {
+  report->done_sequence = outcome_.sequence;
+  if (outcome_.sequence == seen()) {
+    report->error = outcome_.status.ok() ? "" : outcome_.status.message();
+    report->error_code = static_cast<int32_t>(outcome_.status.code());
+    report->shard_files = outcome_.files;
+  }
+  for (const std::unique_ptr<ps::Shard>& shard : shards_) {
+    if (shard == nullptr) continue;
+    report->generation =
+        std::max(report->generation, static_cast<int64_t>(shard->generation().value()));
+  }
+}
+
+void ServerHost::Heard(bool answered, Micros asked) {
+  if (answered) heard_ = asked;
+  const bool serving = world_.now() < heard_ + 3 * kSecond;
+  for (const std::unique_ptr<ps::Shard>& shard : shards_) {
+    if (shard != nullptr) shard->SetServing(serving);
+  }
+}
+
+}  // namespace emporium::sim

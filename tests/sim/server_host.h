@@ -1,0 +1,65 @@
+// A server in the simulator: real shards and real files of checkpoints, with the rules of
+// ps/server.cc around them.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ps/checkpoint.h"
+#include "ps/shard.h"
+#include "tests/sim/node.h"
+
+namespace emporium::sim {
+
+class ServerHost final : public Node {
+ public:
+  using Reply = std::function<void(Bytes)>;  // to whoever sent the frame
+
+  ServerHost(World* world, SchedulerHost* scheduler, std::string name, uint32_t shards)
+      : Node(world, scheduler, std::move(name)), count_(shards) {}
+
+  // A frame for the shard of that number, as endpoint() names it. Nothing when the shard is not of
+  // this life of the process.
+  void Deliver(const std::string& endpoint, const std::string& peer, Bytes bytes,
+               const Reply& reply);
+  bool Has(const std::string& endpoint) const;
+  const std::vector<std::unique_ptr<ps::Shard>>& shards() const { return shards_; }
+
+  bool disk_fails = false;  // no checkpoint file can be written
+
+ protected:
+  void BeginLife() override;
+  control::Registration MakeRegistration() override;
+  void Take(const control::Command& command) override;
+  void AddToReport(control::Report* report) override;
+  void Forgotten() override {}
+  void Heard(bool answered, Micros asked) override;
+
+ private:
+  struct Outcome {
+    int64_t sequence = 0;
+    Status status;
+    std::vector<control::ShardFile> files;
+  };
+  std::string Endpoint(size_t i) const {
+    return name() + "/" + std::to_string(life()) + "/" + std::to_string(i);
+  }
+  void RunNext();
+  Outcome Carry(const control::Command& command);
+  Status Restore(const control::Command& command);
+  Status Checkpoint(const control::Command& command, std::vector<control::ShardFile>* files);
+  void SendOut(std::vector<ps::Send>* out);
+
+  const uint32_t count_;
+  std::vector<std::unique_ptr<ps::Shard>> shards_;
+  std::map<std::string, Reply> peers_;
+  std::deque<control::Command> commands_;
+  bool running_ = false;
+  Outcome outcome_;
+  Micros heard_ = 0;
+};
+
+}  // namespace emporium::sim

@@ -1,0 +1,293 @@
+#include "tests/sim/simulation.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "tests/scheduler/jobs.h"
+
+namespace emporium::sim {
+namespace {
+
+// Faults come in the first part of the job's life; then it must end within the second.
+constexpr Micros kFaultsUntil = 40 * kSecond;
+constexpr Micros kEndBy = 600 * kSecond;
+constexpr uint64_t kMaxShardBytes = 64u << 20;
+
+spec::Job SimJob() {
+  spec::Job job = scheduler::testing::TwoStageJob();
+  job.mutable_cluster()->set_partitions(ps::testing::kPartitions);
+  for (spec::Stage& stage : *job.mutable_stage()) {
+    if (!stage.has_train()) continue;
+    stage.mutable_train()->set_epochs(stage.train().epochs() + 2);
+  }
+  return job;
+}
+
+control::DatasetFacts Facts() {
+  control::DatasetFacts facts;
+  facts.digest = "data";
+  facts.train_samples_of_stage = {175, 52, 0, 0};
+  facts.chunks_of_stage = {0, 0, 5, 4};
+  facts.validation_chunks_of_stage = {0, 3, 0, 0};
+  return facts;
+}
+
+worker::StagePlan PlanOf(const spec::Job& job, size_t stage) {
+  const spec::Train& train = job.stage(static_cast<int>(stage)).train();
+  worker::StagePlan plan;
+  plan.samples = static_cast<uint64_t>(Facts().train_samples_of_stage[stage]);
+  plan.micro_batch_size = train.micro_batch_size();
+  plan.micro_batches_per_step = train.micro_batches_per_step();
+  const uint64_t per_step = uint64_t{plan.micro_batch_size} * plan.micro_batches_per_step;
+  plan.steps_per_epoch = (plan.samples + per_step - 1) / per_step;
+  plan.total_steps = plan.steps_per_epoch * train.epochs();
+  return plan;
+}
+
+class Simulation {
+ public:
+  explicit Simulation(const Options& options)
+      : options_(options), world_(options.seed, options.print), job_(SimJob()) {
+    root_ = ps::testing::ScratchDir("sim-" + std::to_string(options.seed) +
+                                    (options.faults ? "" : "-calm"));
+    shape_servers_ = options_.one_of_each ? 1 : 1 + world_.Random(2);
+    const size_t workers = options_.one_of_each ? 1 : 1 + world_.Random(3);
+    scheduler_ = std::make_unique<SchedulerHost>(
+        &world_, SchedulerHost::Config{job_, root_, Facts(), static_cast<uint32_t>(shape_servers_),
+                                       static_cast<uint32_t>(workers)});
+    const auto shards = static_cast<uint32_t>(1 + world_.Random(2));
+    for (size_t i = 0; i < shape_servers_; ++i) {
+      servers_.push_back(std::make_unique<ServerHost>(&world_, scheduler_.get(),
+                                                      "server-" + std::to_string(i), shards));
+    }
+    for (size_t i = 0; i < workers; ++i) AddWorker();
+  }
+  ~Simulation() { std::filesystem::remove_all(root_); }
+
+  Outcome Run() {
+    Boot();
+    if (options_.faults) NextFault();
+    while (outcome_.broken.empty() && !done_) {
+      if (world_.now() > kEndBy) {
+        Break("the job has no end, long after the last fault");
+        break;
+      }
+      if (!world_.Step()) {
+        Break("nothing happens any more");
+        break;
+      }
+      Look();
+    }
+    if (outcome_.broken.empty()) CheckEnd();
+    outcome_.trace_hash = world_.trace_hash();
+    for (const auto& worker : workers_) outcome_.stale += worker->refused_as_stale();
+    return outcome_;
+  }
+
+ private:
+  void Break(const std::string& what) {
+    if (!outcome_.broken.empty()) return;
+    outcome_.broken = what;
+    world_.Note("BROKEN: " + what);
+  }
+
+  void AddWorker() {
+    WorkerHost::Config config;
+    config.facts = Facts();
+    config.stages = {PlanOf(job_, 0), PlanOf(job_, 1)};
+    config.servers = &servers_;
+    workers_.push_back(std::make_unique<WorkerHost>(
+        &world_, scheduler_.get(), "worker-" + std::to_string(workers_.size()), config));
+  }
+
+  // The same command: everything starts, and goes on from what lies on disk.
+  void Boot() {
+    ++outcome_.boots;
+    for (const auto& server : servers_) world_.Kill(server.get());
+    for (const auto& worker : workers_) world_.Kill(worker.get());
+    world_.Kill(scheduler_.get());
+    const Status started = scheduler_->Start(false);
+    if (!started.ok()) return Break("the scheduler does not start: " + started.ToString());
+    if (scheduler_->over()) return;
+    for (const auto& server : servers_) server->Start();
+    for (const auto& worker : workers_) worker->Start();
+  }
+
+  // After each event.
+  void Look() {
+    if (scheduler_->alive() && scheduler_->over()) {
+      if (scheduler_->result().ok()) {
+        done_ = true;
+      } else if (outcome_.boots > 30) {
+        Break("the same command fails again and again: " + scheduler_->result().ToString());
+      } else {
+        outcome_.returns += scheduler_->machine().counts().returns;
+        Boot();
+      }
+      return;
+    }
+    for (const auto& server : servers_) {
+      for (const auto& shard : server->shards()) {
+        if (shard != nullptr && shard->memory_bytes() > kMaxShardBytes) Break("memory grows");
+      }
+    }
+  }
+
+  void CheckEnd() {
+    outcome_.returns += scheduler_->machine().counts().returns;
+    std::vector<std::string> passed_over;
+    const auto newest = runtime::NewestCheckpoint(root_, "sim", &passed_over);
+    if (!newest.ok() || !newest->has_value()) return Break("there is no checkpoint at the end");
+    outcome_.digest = (*newest)->manifest.content_digest();
+    std::string report;
+    const Status whole = ps::VerifyCheckpoint((*newest)->dir, &report);
+    if (!whole.ok()) return Break("the last checkpoint is damaged: " + whole.ToString());
+    if (!passed_over.empty()) Break("a checkpoint was believed: " + passed_over.front());
+  }
+
+  // -- Faults ---------------------------------------------------------------------------------
+  void NextFault() {
+    world_.After(world_.Between(20 * kMs, 1'200 * kMs), [this] {
+      if (world_.now() > kFaultsUntil || done_) return EndFaults();
+      ++outcome_.faults;
+      OneFault();
+      NextFault();
+    });
+  }
+
+  void EndFaults() {
+    world_.network = {};
+    scheduler_->disk_full = false;
+    for (const auto& server : servers_) server->disk_fails = false;
+  }
+
+  template <class List>
+  auto* AnyOf(const List& list) {
+    return list[world_.Random(list.size())].get();
+  }
+
+  Process* AnyProcess() {
+    const uint64_t which = world_.Random(servers_.size() + workers_.size() + 1);
+    if (which == 0) return scheduler_.get();
+    if (which <= servers_.size()) return servers_[which - 1].get();
+    return workers_[which - 1 - servers_.size()].get();
+  }
+
+  void OneFault() {
+    switch (world_.Random(10)) {
+      case 0:
+      case 1:
+        return KillAndRestart(AnyOf(workers_));
+      case 2:
+        return KillAndRestart(AnyOf(servers_));
+      case 3:
+        return KillScheduler();
+      case 4:
+        return StopForAWhile(AnyProcess());
+      case 5:
+        return Cut();
+      case 6:
+        return BadWeather();
+      case 7:
+        return BadDisk();
+      case 8:
+        return Resize();
+      case 9:
+        if (scheduler_->alive() && !scheduler_->stopped()) scheduler_->RequestCheckpoint();
+        return;
+    }
+  }
+
+  void KillAndRestart(Node* node) {
+    if (node->left()) return;
+    world_.Kill(node);
+    world_.After(world_.Between(10 * kMs, 2 * kSecond), [this, node] {
+      if (!done_ && !node->alive() && !node->left()) node->Start();
+    });
+  }
+
+  void KillScheduler() {
+    if (!scheduler_->alive()) return;
+    outcome_.returns += scheduler_->machine().counts().returns;
+    world_.Kill(scheduler_.get());
+    world_.After(world_.Between(10 * kMs, 2 * kSecond), [this] {
+      if (done_ || scheduler_->alive()) return;
+      const Status started = scheduler_->Start(true);
+      if (!started.ok()) Break("the scheduler does not start: " + started.ToString());
+    });
+  }
+
+  void StopForAWhile(Process* process) {
+    world_.Stop(process);
+    world_.After(world_.Between(100 * kMs, 6 * kSecond),
+                 [this, process] { world_.Continue(process); });
+  }
+
+  // One way or both.
+  void Cut() {
+    const Process* a = AnyProcess();
+    const Process* b = AnyProcess();
+    world_.network.cut.insert({a, b});
+    const bool both = world_.Chance(0.5);
+    if (both) world_.network.cut.insert({b, a});
+    world_.Note("cut: " + a->name() + (both ? " and " : " to ") + b->name());
+    world_.After(world_.Between(50 * kMs, 5 * kSecond), [this, a, b] {
+      world_.network.cut.erase({a, b});
+      world_.network.cut.erase({b, a});
+    });
+  }
+
+  void BadWeather() {
+    world_.network.loss = world_.Chance(0.5) ? 0.02 : 0.2;
+    world_.network.repeat = 0.1;
+    world_.network.slowest = world_.Between(5 * kMs, 300 * kMs);
+    world_.Note("the network loses, repeats and delays");
+    world_.After(world_.Between(200 * kMs, 3 * kSecond), [this] {
+      world_.network.loss = world_.network.repeat = 0;
+      world_.network.slowest = 2 * kMs;
+    });
+  }
+
+  void BadDisk() {
+    ServerHost* server = AnyOf(servers_);
+    const bool store = world_.Chance(0.5);
+    (store ? scheduler_->disk_full : server->disk_fails) = true;
+    world_.Note(store ? "the scheduler's disk is full" : server->name() + "'s disk fails");
+    world_.After(world_.Between(200 * kMs, 3 * kSecond), [this, server] {
+      scheduler_->disk_full = false;
+      server->disk_fails = false;
+    });
+  }
+
+  void Resize() {
+    if (workers_.size() < 6 && world_.Chance(0.6)) {
+      AddWorker();
+      workers_.back()->Start();
+      return;
+    }
+    // One that does not come back, unless it is the last.
+    const auto living = std::count_if(workers_.begin(), workers_.end(),
+                                      [](const auto& worker) { return worker->alive(); });
+    if (living > 1) world_.Kill(AnyOf(workers_));
+  }
+
+  const Options options_;
+  World world_;
+  const spec::Job job_;
+  std::string root_;
+  size_t shape_servers_ = 1;
+  std::unique_ptr<SchedulerHost> scheduler_;
+  std::vector<std::unique_ptr<ServerHost>> servers_;
+  std::vector<std::unique_ptr<WorkerHost>> workers_;
+  Outcome outcome_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+Outcome Simulate(const Options& options) { return Simulation(options).Run(); }
+
+}  // namespace emporium::sim

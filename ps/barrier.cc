@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "proto/planted_bug.h"
 
 namespace emporium::ps {
 namespace {
@@ -21,6 +22,7 @@ void Barrier::Reset(Step step) {
 
 bool Barrier::Knows(const FrameHeader& header) const {
   const Window& window = windows_[header.step.value() % 2];
+  if (Planted(PlantedBug::kTakesRepetitions)) return false;
   return header.micro_batch.value() < window.micro_batches &&
          window.Knows(header.micro_batch.value());
 }
@@ -49,6 +51,10 @@ Result<Barrier::Outcome> Barrier::Stage(StagedPush&& push) {
                            "pushes disagree on whether gradients are clipped by their norm; all "
                            "workers need the same job file");
   }
+  if (!first && window.Knows(m) && Planted(PlantedBug::kTakesRepetitions) && m >= window.taken) {
+    ++window.taken;  // counted twice: another one is left out
+    return Outcome::kKnown;
+  }
   if (!first && window.Knows(m)) return Outcome::kKnown;
   const uint64_t bytes = push.bytes.bytes().size() + kOverheadBytes;
   if (staged_bytes_ + bytes > max_bytes_ || (next && window.bytes + bytes > max_bytes_ / 2)) {
@@ -70,7 +76,15 @@ Result<Barrier::Outcome> Barrier::Stage(StagedPush&& push) {
 
 std::optional<StagedPush> Barrier::TakeNext() {
   Window& window = windows_[step_.value() % 2];
-  if (window.missing() == 0 || !window.pushes[window.taken].has_value()) return std::nullopt;
+  if (window.missing() == 0) return std::nullopt;
+  if (Planted(PlantedBug::kAddsAsTheyCome)) {
+    for (size_t m = window.taken; m < window.pushes.size(); ++m) {
+      if (!window.pushes[m].has_value()) continue;
+      std::swap(window.pushes[m], window.pushes[window.taken]);
+      break;
+    }
+  }
+  if (!window.pushes[window.taken].has_value()) return std::nullopt;
   return std::exchange(window.pushes[window.taken++], std::nullopt);
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "proto/planted_bug.h"
 #include "ps/checkpoint.h"
 #include "ps/digest.h"
 #include "ps/shard_file.h"
@@ -97,7 +98,10 @@ class Restorer {
       const uint64_t count = std::min(end - first, most - first % most);  // whole chunks
       EMPORIUM_RETURN_IF_ERROR(file_.Read(t, first, count, &block));
       for (size_t i = 0; i < block.rows(); ++i) {
-        const Status status = shard_->table(t).Restore(block.row(i));
+        RowView row = block.row(i);
+        const std::vector<float> nothing(row.state.size());
+        if (Planted(PlantedBug::kRestoresWithoutState)) row.state = nothing;
+        const Status status = shard_->table(t).Restore(row);
         if (!status.ok()) return status.WithContext(file_.path());
       }
       first += count;

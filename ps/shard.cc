@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "proto/planted_bug.h"
 
 namespace emporium::ps {
 namespace {
@@ -124,6 +125,9 @@ void Shard::RestorePosition(const Position& position) {
                  "a shard is restored before it serves");
   EMPORIUM_CHECK(position.global_step >= position.version.value(), "stages add up");
   position_ = position;
+  if (Planted(PlantedBug::kRestoresPositionAlone) && position_.version > Step(0)) {
+    position_.version = Step(position_.version.value() - 1);
+  }
   expired_.reset();
   barrier_.Reset(position.version);
   previous_squares_.reset();
@@ -147,12 +151,13 @@ Status Shard::HandlePull(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
     return Status::Ok();
   }
   EMPORIUM_RETURN_IF_ERROR(EnterStage(header, out));
-  if (header.step == position_.version) {
+  const bool ahead = header.step == position_.version.next();
+  if (header.step == position_.version || (ahead && Planted(PlantedBug::kAnswersAnyVersion))) {
     Serve(peer, std::move(bytes), frame, out);
     return Status::Ok();
   }
   if (header.step.next() == position_.version && previous_known_) {
-    AnswerPull(peer, frame, true, out);
+    AnswerPull(peer, frame, !Planted(PlantedBug::kForgetsVersionBefore), out);
     return Status::Ok();
   }
   if (header.step == position_.version.next())
@@ -263,7 +268,9 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
                  ", the shard stands at " + std::to_string(position_.version.value()));
   }
   // A step that has been applied, or a push that is here.
-  if (header.step < position_.version || barrier_.Knows(header)) {
+  const bool dropped =
+      Planted(PlantedBug::kAcknowledgesWithoutTaking) && header.step > position_.version;
+  if (header.step < position_.version || barrier_.Knows(header) || dropped) {
     Acknowledge(peer, header, out);
     ++counters_.duplicate_pushes;
     return Status::Ok();

@@ -158,10 +158,12 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
   for (auto info = all.rbegin(); info != all.rend(); ++info) {
     Status status = info->status;
     if (status.ok()) status = VerifyFiles(info->dir, info->manifest);
-    if (!status.ok()) {
+    if (status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kNotFound) {
       passed_over->push_back(info->dir + ": " + status.ToString());
       continue;
     }
+    // It may be whole: that it cannot be read now is no reason to go on from an older one.
+    if (!status.ok()) return status.WithContext(info->dir);
     if (info->manifest.job_fingerprint() != job_fingerprint) {
       return InvalidArgument(info->dir + ": is a checkpoint of another job ('" +
                              info->manifest.job_name() +

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "proto/planted_bug.h"
 #include "runtime/manifest.h"
 
 namespace emporium::scheduler {
@@ -72,7 +73,7 @@ void CheckpointRun::Fail(const std::string& why) {
 }
 
 Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest* manifest) const {
-  if (files_.size() != shards_) {
+  if (files_.size() != shards_ && !Planted(PlantedBug::kMissesFiles)) {
     return InvalidArgument("files of " + std::to_string(files_.size()) + " of " +
                            std::to_string(shards_) + " shards");
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/planted_bug.h"
 #include "scheduler/job_machine.h"
 #include "scheduler/limits.h"
 
@@ -58,8 +59,9 @@ std::string JobMachine::WhereItReturns() const {
 // decides where: it is waited for.
 bool JobMachine::Gathered() const {
   const size_t workers = begun_ ? 1 : workers_wanted_;
-  return !writing_.has_value() && members_.Complete(config_.servers) &&
-         members_.Workers().size() >= workers;
+  const bool complete = members_.Complete(config_.servers) ||
+                        (Planted(PlantedBug::kHoldsNobody) && begun_ && members_.servers() > 0);
+  return !writing_.has_value() && complete && members_.Workers().size() >= workers;
 }
 
 // Everything is as if the scheduler had been started again, but that it knows its nodes.
@@ -76,7 +78,7 @@ void JobMachine::ReturnToSaved(Actions* out) {
   combined_.reset();
   validating_ = false;
   stage_ = 0;
-  cursor_ = saved_cursor_;
+  if (!Planted(PlantedBug::kKeepsCursor)) cursor_ = saved_cursor_;
   weights_ = attempted_ = saved_;
   restore_ = Restored();
   if (saved_.has_value()) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "proto/limits.h"
+#include "proto/planted_bug.h"
 #include "scheduler/job_machine.h"
 #include "scheduler/limits.h"
 
@@ -14,6 +15,7 @@ using control::CommandKind;
 
 Status JobMachine::CheckPhaseOf(uint32_t stage, bool validation) const {
   const bool open = phase_ == Phase::kEvaluating || phase_ == Phase::kCombining;
+  if (Planted(PlantedBug::kBelievesAnyChunk)) return Status::Ok();
   if (!open || stage != stage_ || validation != validating_) {
     return Stale("stage " + std::to_string(stage) + " is not being " +
                  (validation ? "validated" : "evaluated") + " now");
@@ -101,11 +103,11 @@ void JobMachine::ServersWroteCheckpoint(int64_t now_ms, Actions* out) {
   writing_cursor_ = checkpoint_->position().stage == stage_ ? cursor_ : TrainCursor();
   writing_cursor_.step = checkpoint_->position().step;
   manifest.set_scheduler_state(EncodeState({facts_->digest, writing_cursor_}));
-  if (checkpoint_->failure().empty()) {
+  if (checkpoint_->failure().empty() || Planted(PlantedBug::kMissesFiles)) {
     const Status filled = checkpoint_->FillManifest(config_.job.cluster().partitions(), &manifest);
     if (!filled.ok()) checkpoint_->Fail(filled.message());
   }
-  if (!checkpoint_->failure().empty()) {
+  if (!checkpoint_->failure().empty() && !Planted(PlantedBug::kMissesFiles)) {
     CheckpointFailed(now_ms, checkpoint_->failure(), out);
     if (phase_ == Phase::kCheckpointing) NextWork(now_ms, out);
     return;
@@ -183,8 +185,9 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
     change.checkpoints.push_back(record);
     if (saved_->stage == stage_) SaveCurve(&change);
     out->push_back(SaveState{std::move(change)});
-    out->push_back(
-        PruneCheckpoints{std::max(2u, config_.job.checkpoint().keep()), cursor_.best_checkpoint});
+    out->push_back(PruneCheckpoints{
+        std::max(2u, config_.job.checkpoint().keep()),
+        Planted(PlantedBug::kForgetsBest) ? std::nullopt : cursor_.best_checkpoint});
     out->push_back(Note{Note::Level::kInfo, "checkpoint " + std::to_string(number) +
                                                 " is whole: stage '" +
                                                 StageName(record.position.stage) + "', step " +

@@ -104,6 +104,8 @@ Result<control::Registered> JobMachine::Register(int64_t now_ms,
                                                  Actions* out) {
   now_ms_ = now_ms;
   Status status = CheckJob(registration);
+  // A scheduler whose store could not be written for a while gives no number out twice.
+  if (status.ok()) generation_ = std::max(generation_, registration.generation);
   if (status.ok()) status = Replace(now_ms, registration, out);
   if (status.ok()) status = CheckRegistration(registration);
   if (status.ok() && registration.kind == control::NodeKind::WORKER) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/planted_bug.h"
 #include "scheduler/job_machine.h"
 #include "scheduler/limits.h"
 
@@ -32,7 +33,7 @@ JobMachine::Standing JobMachine::StandingNow() const {
 void JobMachine::SaveRunning(Actions* out) {
   if (config_.exports_only) return;
   Standing now = StandingNow();
-  if (now == stored_standing_) return;
+  if (now == stored_standing_ || Planted(PlantedBug::kStoresNothing)) return;
   stored_standing_ = std::move(now);
   StateChange change;
   change.running = EncodeRunning(Running());
@@ -41,7 +42,9 @@ void JobMachine::SaveRunning(Actions* out) {
 
 RunningState JobMachine::Running() const {
   RunningState state;
-  if (phase_ == Phase::kStopping || phase_ == Phase::kOver) {
+  const bool ends = phase_ == Phase::kStopping || phase_ == Phase::kOver;
+  if (ends && Planted(PlantedBug::kForgetsTheEnd)) return state;
+  if (ends) {
     state.ended = result_;
     return state;
   }
@@ -68,6 +71,7 @@ bool JobMachine::MayResume(const RunningState& running) const {
   if (!config_.rejoin || config_.exports_only) return false;
   if (running.ended.has_value()) return true;
   if (running.nodes.empty()) return false;
+  if (Planted(PlantedBug::kResumesBehind)) return true;
   return running.saved_number == saved_number_ || running.weights == saved_;
 }
 
@@ -120,6 +124,7 @@ void JobMachine::Resume(int64_t now_ms, Actions* out) {
 // Shards have been told more than this scheduler knows: its store was not written for a while
 // before it was started again. Only the checkpoints are sure.
 void JobMachine::StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out) {
+  if (Planted(PlantedBug::kIgnoresLaterGeneration)) return;
   generation_ = generation;
   const bool serving =
       phase_ != Phase::kGathering && phase_ != Phase::kStopping && phase_ != Phase::kOver;

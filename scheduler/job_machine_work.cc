@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/planted_bug.h"
 #include "runtime/control_client.h"
 #include "runtime/route.h"
 #include "scheduler/job_machine.h"
@@ -13,7 +14,7 @@ using control::CommandKind;
 
 void JobMachine::StartRestore(int64_t, Actions* out) {
   // Also the route's version: no two runs of the scheduler give out the same one.
-  ++generation_;
+  if (!begun_ || !Planted(PlantedBug::kRestoresSameRoute)) ++generation_;
   begun_ = true;
   StateChange change;
   change.generation = generation_;
@@ -21,6 +22,9 @@ void JobMachine::StartRestore(int64_t, Actions* out) {
 
   runtime::Route route;
   route.version = RouteVersion(static_cast<uint64_t>(generation_));
+  if (Planted(PlantedBug::kRestoresSameRoute) && route_.version > 0) {
+    route.version = RouteVersion(static_cast<uint64_t>(route_.version));
+  }
   route.endpoint_of_shard = members_.EndpointsOfShards();
   route.shard_of_partition =
       runtime::EvenAssignment(config_.job.cluster().partitions(), route.shards());
@@ -202,6 +206,7 @@ bool JobMachine::CanPause() {
     all_seen = all_seen && node->seen_sequence >= node->train_sequence;
     any_begun = any_begun || node->begun.has_value();
   }
+  if (Planted(PlantedBug::kPausesUnseen)) return true;
   return all_seen && (any_begun || span_.generations == 1);
 }
 
@@ -219,7 +224,8 @@ void JobMachine::PauseFinished(int64_t now_ms, Actions* out) {
   uint64_t until = span_.from;
   for (const int64_t id : participants_) {
     const Node* node = members_.Find(id);
-    if (node->begun.has_value()) until = std::max(until, *node->begun + 1);
+    const uint64_t more = Planted(PlantedBug::kPausesTooEarly) ? 0 : 1;
+    if (node->begun.has_value()) until = std::max(until, *node->begun + more);
   }
   span_.until = std::min(until, span_.until);
   span_.shortened = true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/limits.h"
+#include "proto/planted_bug.h"
 #include "scheduler/limits.h"
 
 namespace emporium::scheduler {
@@ -127,6 +128,7 @@ std::vector<std::string> Membership::EndpointsOfShards() const {
 
 std::vector<int64_t> Membership::Expired(int64_t now_ms) const {
   std::vector<int64_t> expired;
+  if (Planted(PlantedBug::kKeepsSilentNodes)) return expired;
   for (const auto& [id, node] : nodes_) {
     if (node.heard_ms + lease_ms_ <= now_ms) expired.push_back(id);
   }
@@ -147,7 +149,8 @@ void Membership::RenewAll(int64_t now_ms) {
 }
 
 const control::Command& Membership::Give(Node* node, control::Command command) {
-  command.sequence = std::max(node->command.sequence, first_sequence_) + 1;
+  const int64_t first = Planted(PlantedBug::kSequencesBeginAnew) ? 0 : first_sequence_;
+  command.sequence = std::max(node->command.sequence, first) + 1;
   node->command = command;
   node->finished = false;
   node->failure = Status::Ok();
@@ -164,7 +167,8 @@ void Membership::Take(int64_t now_ms, const control::Report& report, Node* node)
   const int64_t newest = node->command.sequence;
   node->seen_sequence = std::clamp(report.seen_sequence, node->seen_sequence, newest);
   if (report.error.empty()) {
-    if (newest > 0 && report.done_sequence == newest) node->finished = true;
+    const bool any = Planted(PlantedBug::kAnyDoneCounts) && report.done_sequence > 0;
+    if (newest > 0 && (any || report.done_sequence == newest)) node->finished = true;
   } else if (newest > 0 && report.seen_sequence == newest && !node->finished) {
     const bool known =
         report.error_code > 0 && report.error_code <= static_cast<int>(StatusCode::kInternal);

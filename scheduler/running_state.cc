@@ -113,8 +113,9 @@ Result<RunningState> DecodeRunning(const std::string& text) {
     if (j.contains("ended")) {
       const int code = j["ended"].at("code").get<int>();
       const bool known = code >= 0 && code <= static_cast<int>(StatusCode::kInternal);
-      state.ended = Status(known ? static_cast<StatusCode>(code) : StatusCode::kInternal,
-                           j["ended"].at("message").get<std::string>());
+      const auto as = known ? static_cast<StatusCode>(code) : StatusCode::kInternal;
+      const auto message = j["ended"].at("message").get<std::string>();
+      state.ended = as == StatusCode::kOk ? Status::Ok() : Status(as, message);
       return state;
     }
     state.begun = j.at("begun").get<bool>();

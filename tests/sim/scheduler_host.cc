@@ -88,14 +88,14 @@ void SchedulerHost::Do(const std::function<void(Actions*)>& event) {
 
 void SchedulerHost::Store(scheduler::StateChange change) {
   unsaved_.Add(std::move(change));
-  if (disk_full || unsaved_.empty()) return;
+  if (store_fails || unsaved_.empty()) return;
   EMPORIUM_CHECK(store_.Apply(unsaved_).ok(), "a store in memory takes everything");
   unsaved_ = {};
 }
 
 void SchedulerHost::WriteManifest(const scheduler::WriteManifest& write) {
   Status status = runtime::VerifyFiles(write.dir, write.manifest);
-  if (status.ok() && disk_full) status = ResourceExhausted("no space left");
+  if (status.ok() && manifests_fail) status = ResourceExhausted("no space left");
   if (status.ok()) status = runtime::WriteManifest(write.dir, write.manifest);
   if (status.ok()) status = runtime::ReadManifest(write.dir).status();
   Do([&](Actions* out) {

@@ -47,8 +47,9 @@ class SchedulerHost final : public Process {
   Status PutMetrics(int64_t node, int64_t incarnation, const control::Command& of, double metric);
   void RequestCheckpoint();
 
-  // The disk of the state store and the manifests refuses writes.
-  bool disk_full = false;
+  // What cannot be written.
+  bool store_fails = false;
+  bool manifests_fail = false;
 
  private:
   struct Waiting {

@@ -15,6 +15,7 @@ void ServerHost::BeginLife() {
   shards_.clear();
   shards_.resize(count_);
   peers_.clear();
+  routes_.clear();
   commands_.clear();
   running_ = false;
   outcome_ = {};
@@ -25,6 +26,7 @@ control::Registration ServerHost::MakeRegistration() {
   control::Registration r;
   r.kind = control::NodeKind::SERVER;
   for (size_t i = 0; i < count_; ++i) r.shard_endpoints.push_back(Endpoint(i));
+  r.generation = HighestGeneration();
   outcome_ = {};
   commands_.clear();
   return r;
@@ -48,11 +50,25 @@ void ServerHost::Deliver(const std::string& endpoint, const std::string& peer, B
       return;
     }
     std::vector<ps::Send> out;
+    const FrameHeader asked = *FrameView::ParseHeader(bytes);
+    const Generation before = shards_[i]->generation();
     shards_[i]->Handle(peer, ps::FrameBytes(std::move(bytes)), &out);
+    Judge(asked, *shards_[i], before, out);
     do {
       SendOut(&out);
     } while (shards_[i]->AnswerNext(&out));
     return;
+  }
+}
+
+// What comes from a time before is refused.
+void ServerHost::Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
+                       const std::vector<ps::Send>& out) {
+  const bool old = asked.route_version != shard.config().route_version || asked.generation < before;
+  for (const ps::Send& send : out) {
+    const FrameHeader answer = *FrameView::ParseHeader(send.bytes);
+    if (answer.request_id != asked.request_id || answer.type == FrameType::kError) continue;
+    if (old) Violate("took a frame of an earlier route or generation");
   }
 }
 
@@ -97,6 +113,7 @@ ServerHost::Outcome ServerHost::Carry(const control::Command& command) {
 
 Status ServerHost::Restore(const control::Command& command) {
   EMPORIUM_ASSIGN_OR_RETURN(const runtime::Route route, runtime::RouteFromControl(command.route));
+  if (!routes_.insert(route.version.value()).second) Violate("restored twice for one route");
   spec::CheckpointManifest manifest;
   const std::string& dir = command.checkpoint_dir;
   if (!dir.empty()) {
@@ -132,10 +149,15 @@ Status ServerHost::Checkpoint(const control::Command& command,
     if (shard == nullptr) return FailedPrecondition("a checkpoint of what was never restored");
     if (disk_fails) return ResourceExhausted("no space left on device");
     std::vector<ps::Send> out;
-    EMPORIUM_RETURN_IF_ERROR(
+    const Status ready =
         shard->ReadyForCheckpoint(StageId(static_cast<uint32_t>(command.stage)),
-                                  emporium::Step(static_cast<uint64_t>(command.until_step)), &out));
+                                  emporium::Step(static_cast<uint64_t>(command.until_step)), &out);
     SendOut(&out);
+    if (!ready.ok() && scheduler_.alive() &&
+        command.generation >= scheduler_.machine().generation()) {
+      Violate("was told to write a checkpoint where it does not stand");
+    }
+    EMPORIUM_RETURN_IF_ERROR(ready);
     EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info,
                               ps::WriteShardFile(*shard, command.checkpoint_dir, "sim",
                                                  static_cast<uint64_t>(registered().incarnation)));
@@ -158,11 +180,15 @@ void ServerHost::AddToReport(control::Report* report) {
     report->error_code = static_cast<int32_t>(outcome_.status.code());
     report->shard_files = outcome_.files;
   }
+  report->generation = HighestGeneration();
+}
+
+int64_t ServerHost::HighestGeneration() const {
+  uint64_t highest = 0;
   for (const std::unique_ptr<ps::Shard>& shard : shards_) {
-    if (shard == nullptr) continue;
-    report->generation =
-        std::max(report->generation, static_cast<int64_t>(shard->generation().value()));
+    if (shard != nullptr) highest = std::max(highest, shard->generation().value());
   }
+  return static_cast<int64_t>(highest);
 }
 
 void ServerHost::Heard(bool answered, Micros asked) {

@@ -4,7 +4,9 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,9 @@ class ServerHost final : public Node {
                const Reply& reply);
   bool Has(const std::string& endpoint) const;
   const std::vector<std::unique_ptr<ps::Shard>>& shards() const { return shards_; }
+
+  // What a shard did that it must not; empty: nothing.
+  const std::string& violation() const { return violation_; }
 
   bool disk_fails = false;  // no checkpoint file can be written
 
@@ -51,7 +56,13 @@ class ServerHost final : public Node {
   Outcome Carry(const control::Command& command);
   Status Restore(const control::Command& command);
   Status Checkpoint(const control::Command& command, std::vector<control::ShardFile>* files);
+  int64_t HighestGeneration() const;
   void SendOut(std::vector<ps::Send>* out);
+  void Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
+             const std::vector<ps::Send>& out);
+  void Violate(const std::string& what) {
+    if (violation_.empty()) violation_ = what;
+  }
 
   const uint32_t count_;
   std::vector<std::unique_ptr<ps::Shard>> shards_;
@@ -60,6 +71,8 @@ class ServerHost final : public Node {
   bool running_ = false;
   Outcome outcome_;
   Micros heard_ = 0;
+  std::set<uint64_t> routes_;  // that were restored in this life
+  std::string violation_;
 };
 
 }  // namespace emporium::sim

@@ -15,6 +15,7 @@ namespace {
 constexpr Micros kFaultsUntil = 40 * kSecond;
 constexpr Micros kEndBy = 600 * kSecond;
 constexpr uint64_t kMaxShardBytes = 64u << 20;
+constexpr int64_t kMaxAtOnce = 100'000;  // events of one moment
 
 spec::Job SimJob() {
   spec::Job job = scheduler::testing::TwoStageJob();
@@ -70,7 +71,10 @@ class Simulation {
   Outcome Run() {
     Boot();
     if (options_.faults) NextFault();
-    while (outcome_.broken.empty() && !done_) {
+    Micros last = -1;
+    for (int64_t at_once = 0; outcome_.broken.empty() && !done_;) {
+      at_once = std::exchange(last, world_.now()) == world_.now() ? at_once + 1 : 0;
+      if (at_once > kMaxAtOnce) Break("the same moment goes on for ever");
       if (world_.now() > kEndBy) {
         Break("the job has no end, long after the last fault");
         break;
@@ -130,6 +134,7 @@ class Simulation {
       return;
     }
     for (const auto& server : servers_) {
+      if (!server->violation().empty()) Break(server->name() + " " + server->violation());
       for (const auto& shard : server->shards()) {
         if (shard != nullptr && shard->memory_bytes() > kMaxShardBytes) Break("memory grows");
       }
@@ -160,7 +165,11 @@ class Simulation {
 
   void EndFaults() {
     world_.network = {};
-    scheduler_->disk_full = false;
+    MendDisks();
+  }
+
+  void MendDisks() {
+    scheduler_->store_fails = scheduler_->manifests_fail = false;
     for (const auto& server : servers_) server->disk_fails = false;
   }
 
@@ -252,14 +261,15 @@ class Simulation {
   }
 
   void BadDisk() {
+    const uint64_t which = world_.Random(4);
     ServerHost* server = AnyOf(servers_);
-    const bool store = world_.Chance(0.5);
-    (store ? scheduler_->disk_full : server->disk_fails) = true;
-    world_.Note(store ? "the scheduler's disk is full" : server->name() + "'s disk fails");
-    world_.After(world_.Between(200 * kMs, 3 * kSecond), [this, server] {
-      scheduler_->disk_full = false;
-      server->disk_fails = false;
-    });
+    if (which != 1) scheduler_->store_fails = true;
+    if (which == 0 || which == 1) scheduler_->manifests_fail = true;
+    if (which == 3) server->disk_fails = true;
+    world_.Note("disks fail: store " + std::to_string(scheduler_->store_fails) + ", manifests " +
+                std::to_string(scheduler_->manifests_fail) + ", files " +
+                std::to_string(server->disk_fails));
+    world_.After(world_.Between(200 * kMs, 3 * kSecond), [this] { MendDisks(); });
   }
 
   void Resize() {

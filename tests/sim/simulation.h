@@ -17,7 +17,7 @@ struct Options {
   uint64_t seed = 1;
   bool faults = true;
   bool one_of_each = false;  // else the numbers of servers, shards and workers follow from the seed
-  bool print = false;  // the trace, to stdout
+  bool print = false;        // the trace, to stdout
 };
 
 struct Outcome {

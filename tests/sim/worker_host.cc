@@ -116,6 +116,7 @@ FrameHeader WorkerHost::Header(FrameType type, uint64_t step) const {
   header.type = type;
   header.route_version = route_->version;
   header.generation = Generation(static_cast<uint64_t>(command_.generation));
+  header.request_id = next_call_;
   header.stage = StageId(static_cast<uint32_t>(command_.stage));
   header.step = emporium::Step(step);
   return header;

@@ -6,15 +6,45 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "proto/planted_bug.h"
 #include "tests/sim/simulation.h"
 
 DEFINE_uint64(from, 1, "first seed");
 DEFINE_uint64(seeds, 1'000, "how many");
 DEFINE_bool(faults, true, "let things fail");
+DEFINE_string(bug, "none", "of proto/planted_bug.h, in simulate_bugs");
 DEFINE_bool(trace, false, "print what happens");
+
+#ifdef EMPORIUM_PLANTED_BUGS
+namespace emporium {
+PlantedBug planted_bug = PlantedBug::kNone;
+}
+#endif
+
+namespace {
+
+// False when this program has no such bug.
+bool Plant(const std::string& name) {
+#ifdef EMPORIUM_PLANTED_BUGS
+  for (size_t i = 0; i < emporium::kPlantedBugNames.size(); ++i) {
+    if (emporium::kPlantedBugNames[i] != name) continue;
+    emporium::planted_bug = static_cast<emporium::PlantedBug>(i);
+    return true;
+  }
+  return false;
+#else
+  return name == "none";
+#endif
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (!Plant(FLAGS_bug)) {
+    std::fprintf(stderr, "there is no bug %s here\n", FLAGS_bug.c_str());
+    return 2;
+  }
   using emporium::sim::Outcome;
   using emporium::sim::Simulate;
   const auto start = std::chrono::steady_clock::now();

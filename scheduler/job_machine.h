@@ -135,6 +135,7 @@ class JobMachine {
     uint64_t generations = 0;  // that have worked on it
     bool shortened = false;    // `until` was agreed upon after a pause: no further pause
     bool resumed = false;      // by a scheduler that has not heard its first losses
+    bool left = false;         // by a worker that may have taken losses along
   };
   // What the state store's RunningState depends on.
   struct Standing {
@@ -163,7 +164,6 @@ class JobMachine {
   bool MayResume(const RunningState& running) const;
   Status TakeRunning(RunningState running, StoredState stored);
   void Resume(int64_t now_ms, Actions* out);
-  void SettleResumed();
   void StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out);
 
   // job_machine_nodes.cc: nodes come, report and go.
@@ -174,6 +174,7 @@ class JobMachine {
   void FillDoneStages();
   Status Replace(int64_t now_ms, const control::Registration& registration, Actions* out);
   bool Joins(const Node& node) const;
+  std::optional<uint64_t> LowestBegun();
   void TakeLosses(int64_t now_ms, const control::Report& report);
   void NodeLost(int64_t now_ms, int64_t id, const std::string& how, Actions* out);
   void WorkerLost(int64_t now_ms, int64_t id, Actions* out);

@@ -186,17 +186,36 @@ void JobMachine::WorkAgain(int64_t now_ms, Actions* out) {
   } else if (phase_ == Phase::kTraining || phase_ == Phase::kPausing) {
     // A pause is asked for again when the others have found out where the shards stand.
     phase_ = Phase::kTraining;
+    span_.left = true;
     SendSpan(now_ms, true, out);
   }
 }
 
+// The step that every worker of this generation has begun: those before it are applied. Nothing
+// while one has not told.
+std::optional<uint64_t> JobMachine::LowestBegun() {
+  if (participants_.empty()) return std::nullopt;
+  uint64_t lowest = span_.until;
+  for (const int64_t id : participants_) {
+    const Node* node = members_.Find(id);
+    if (node == nullptr || !node->begun.has_value()) return std::nullopt;
+    lowest = std::min(lowest, *node->begun);
+  }
+  return lowest;
+}
+
 void JobMachine::TakeLosses(int64_t now_ms, const control::Report& report) {
   if (losses_ == nullptr || (phase_ != Phase::kTraining && phase_ != Phase::kPausing)) return;
-  SettleResumed();
+  const std::optional<uint64_t> begun =
+      span_.resumed || span_.left ? LowestBegun() : std::optional<uint64_t>();
+  // What came before was told to the scheduler that was there before.
+  if (begun.has_value() && std::exchange(span_.resumed, false)) losses_->Settle(*begun);
   uint64_t samples = 0;
   for (const control::MicroBatchLoss& loss : report.losses) {
     samples += losses_->Add(loss, span_.from, span_.until);
   }
+  // What is missing before that went with a worker.
+  if (begun.has_value() && std::exchange(span_.left, false)) losses_->Settle(*begun);
   span_samples_ += samples;
   if (samples > 0) samples_rate_.Add(now_ms, samples);
   const uint64_t done = std::max(losses_->settled(), span_.from);

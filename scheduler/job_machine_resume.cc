@@ -139,17 +139,4 @@ void JobMachine::StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out)
   GoToSaved(now_ms, out);
 }
 
-// Losses of steps before the one that every worker has begun were told to the scheduler before.
-void JobMachine::SettleResumed() {
-  if (!span_.resumed || participants_.empty()) return;
-  uint64_t lowest = span_.until;
-  for (const int64_t id : participants_) {
-    const Node* node = members_.Find(id);
-    if (node == nullptr || !node->begun.has_value()) return;
-    lowest = std::min(lowest, *node->begun);
-  }
-  losses_->Settle(lowest);
-  span_.resumed = false;
-}
-
 }  // namespace emporium::scheduler

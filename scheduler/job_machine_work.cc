@@ -168,7 +168,7 @@ void JobMachine::NewWork() {
 void JobMachine::StartSpan(int64_t now_ms, uint64_t from, uint64_t until, Actions* out) {
   phase_ = Phase::kTraining;
   NewWork();
-  span_ = Span{from, until, 0, false, false};
+  span_ = Span{from, until, 0, false, false, false};
   span_samples_ = 0;
   done_seen_ = from;
   // A generation of its own: shards that have heard of it refuse what comes from a time before.

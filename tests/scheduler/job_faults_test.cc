@@ -57,6 +57,24 @@ bool Lost(const Sim& sim) { return sim.machine->counts().returns > 0; }
 
 // In every phase: what was trained since the last checkpoint is trained again, and the end is that
 // of a job that nothing has happened to.
+// What is shown as done follows the shards, although nobody will tell the losses of some steps.
+TEST(JobMachine, WhatAWorkerTookAlongHoldsNoProgressBack) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Sim::Options options = TwoStageOptions(2, seed);
+    options.job.mutable_stage(0)->mutable_train()->set_epochs(20);  // 100 steps
+    options.job.clear_checkpoint();
+    Sim sim(options);
+    ASSERT_TRUE(sim.Boot().ok());
+    ASSERT_TRUE(sim.RunUntil([&] { return sim.shards && sim.shards->lowest() == 10; }));
+    sim.Kill(sim.Living(false).front());
+    ASSERT_TRUE(sim.RunUntil([&] { return sim.shards->lowest() == 60; }));
+    EXPECT_EQ(sim.machine->counts().lost_nodes, 1);
+    EXPECT_GE(sim.machine->stages()[0].done, 50u);
+    ASSERT_TRUE(sim.Run().ok());
+  }
+}
+
 class ServerDeath : public ::testing::TestWithParam<Phase> {};
 
 TEST_P(ServerDeath, TakesTheJobBackAndTheEndIsTheSame) {

@@ -42,15 +42,26 @@ class Workshop:
     """Data, the job and what it comes to undisturbed; a folder for every disturbed run."""
 
     def __init__(self, build, job=os.path.join(HERE, "chaos.textproto"), keep=False,
-                 shop=("--users=150", "--items=80", "--days=40")):
+                 write_data=None):
         self.program = os.path.join(build, "emporium")
         self.folder = tempfile.mkdtemp(prefix="emporium-chaos-")
         self.keep = keep
         self.job = job
         self.runs = 0
-        subprocess.run([self.program, "generate", self.path("data"), *shop], check=True,
-                       stdout=subprocess.DEVNULL)
+        (write_data or self.generate)(self.path("data"))
         self.digest = None
+
+    def generate(self, folder):
+        subprocess.run([self.program, "generate", folder, "--users=150", "--items=80", "--days=40"],
+                       check=True, stdout=subprocess.DEVNULL)
+
+    def preloaded(self, source):
+        """The environment of processes into which tests/chaos/SOURCE is loaded first."""
+        library = self.path(source.replace(".c", ".so"))
+        if not os.path.exists(library):
+            subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", library,
+                            os.path.join(HERE, source), "-ldl"], check=True)
+        return {"LD_PRELOAD": library}
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -71,15 +82,19 @@ class Workshop:
             self.digest = digest_of(work_dir)
         return self.digest
 
-    def launch(self, *flags):
+    def launch(self, *flags, work_dir=None, environment=None):
+        """A launch in a folder of its own; `work_dir`: in this one, where an earlier one may have
+        been. `environment`: variables beside those that there are."""
         self.runs += 1
-        work_dir = self.path(f"run-{self.runs}")
+        work_dir = work_dir or self.path(f"run-{self.runs}")
         # Converted once: it is the same for all.
         calm = os.path.join(self.path("calm"), "dataset")
-        if os.path.isdir(calm):
-            os.makedirs(work_dir)
-            subprocess.run(["cp", "-al", calm, os.path.join(work_dir, "dataset")], check=True)
-        return Launch(self, work_dir, flags)
+        dataset = os.path.join(work_dir, "dataset")
+        if os.path.isdir(calm) and not os.path.isdir(dataset):
+            os.makedirs(work_dir, exist_ok=True)
+            linked = os.stat(calm).st_dev == os.stat(work_dir).st_dev
+            subprocess.run(["cp", "-al" if linked else "-a", calm, dataset], check=True)
+        return Launch(self, work_dir, self.path(f"run-{self.runs}.output"), flags, environment)
 
 
 def digest_of(work_dir):
@@ -99,14 +114,16 @@ def digest_of(work_dir):
 class Launch:
     """A launch that runs."""
 
-    def __init__(self, shop, work_dir, flags):
+    def __init__(self, shop, work_dir, output, flags, environment):
         self.shop = shop
         self.work_dir = work_dir
         self.port = free_port()
-        self.output = open(work_dir + ".output", "wb")  # closed by finish
-        self.process = subprocess.Popen(
-            [shop.program, "launch", shop.job, "--data", shop.path("data"), "--work_dir", work_dir,
-             f"--http_port={self.port}", *flags], stdout=self.output, stderr=subprocess.STDOUT)
+        self.output_path = output
+        with open(output, "wb") as file:
+            self.process = subprocess.Popen(
+                [shop.program, "launch", shop.job, "--data", shop.path("data"),
+                 "--work_dir", work_dir, f"--http_port={self.port}", *flags],
+                stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})})
         self.end_by = time.monotonic() + JOB_LIMIT_S
 
     def over(self):
@@ -145,32 +162,37 @@ class Launch:
     def wait_for_training(self):
         return self.wait_for(lambda s: s["state"] == "training" and done_of(s) > 0, "training")
 
-    def finish(self):
-        """Waits for the end; Failed unless the job succeeded with the digest of the calm one."""
+    def printed(self):
+        with open(self.output_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def wait(self):
+        """Waits for the end; the exit code."""
         try:
-            code = self.process.wait(max(1, self.end_by - time.monotonic()))
+            return self.process.wait(max(1, self.end_by - time.monotonic()))
         except subprocess.TimeoutExpired:
             self.stop()
             raise Failed(f"the job hangs; see {self.work_dir}") from None
-        self.output.close()
+
+    def finish(self):
+        """Waits for the end; Failed unless the job succeeded with the digest of the calm one."""
+        code = self.wait()
         if code != 0:
-            with open(self.work_dir + ".output", encoding="utf-8", errors="replace") as file:
-                raise Failed(f"the job ended with code {code}; see {self.work_dir}\n" +
-                             file.read()[-2000:])
+            raise Failed(f"the job ended with code {code}; see {self.work_dir}\n" +
+                         self.printed()[-2000:])
         digest = digest_of(self.work_dir)
         if digest != self.shop.calm_digest():
             raise Failed(f"digest {digest[:16]} instead of {self.shop.calm_digest()[:16]}; see "
                          f"{self.work_dir}")
         if not self.shop.keep:
             shutil.rmtree(self.work_dir)
-            os.remove(self.work_dir + ".output")
+            os.remove(self.output_path)
 
     def stop(self):
         for pid in self.children():
             send(pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
-        self.output.close()
 
 
 def send(pid, which):
@@ -222,11 +244,9 @@ def failpoint_trial(shop, name, draw):
     nth = draw.choice((1, 1, 2, 3, 7)) + while_starting.get(name, 0)
     launch = shop.launch("--workers=2", "--servers=2", f"--failpoint={process}={name}:{nth}")
     try:
-        output = launch.work_dir + ".output"
         while not launch.over() and time.monotonic() < launch.end_by:
             time.sleep(0.1)
-        with open(output, encoding="utf-8", errors="replace") as file:
-            passed = f"{process} was killed by signal 9" in file.read()
+        passed = f"{process} was killed by signal 9" in launch.printed()
         launch.finish()
     except BaseException:
         launch.stop()

@@ -156,3 +156,20 @@ def full_disk_trial(shop, draw):
             shutil.copytree(launch.work_dir, shop.path(f"broken-{shop.runs}"))
             raise
     return failed
+
+
+def write_errors_trial(shop, draw):
+    """One job whose servers or scheduler cannot write now and then. How many calls failed."""
+    role = draw.choice(("server", "scheduler"))
+    mean = draw.randint(20, 300) if role == "server" else draw.randint(3, 25)
+    log = shop.path(f"write-errors-{shop.runs}")
+    environment = shop.preloaded("write_errors.c")
+    seed, most = draw.randrange(1 << 30), draw.randint(1, 12)
+    environment["WRITE_ERRORS"] = f"{role} {seed} {mean} {most} {log}"
+    flags = ("--workers=2", "--servers=2")
+    launch = shop.launch(*flags, environment=environment)
+    finish(launch, Checkpoints(shop, launch.work_dir), flags)
+    if not os.path.exists(log):
+        return 0
+    with open(log, encoding="utf-8") as file:
+        return len(file.readlines())

@@ -19,7 +19,7 @@ using runtime::LogLevel;
 // The scheduler sends one command at a time; a few more may come after it was started again.
 constexpr size_t kMaxWaitingCommands = 16;
 constexpr int64_t kFirstPauseMs = 50;
-constexpr int kMaxDoublings = 5;
+constexpr int kMaxDoublings = 3;  // 400 ms: how late a new scheduler may be found
 
 // Whether asking again may help.
 bool MayPass(const Status& status) {

@@ -37,7 +37,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kFirstRetry(50);
-constexpr milliseconds kLongestRetry(2'000);
+constexpr milliseconds kLongestRetry(400);
 constexpr milliseconds kPatience(limits::kSchedulerPatienceMs);
 // How long a span that shards call stale may wait for the newer command that explains it.
 constexpr milliseconds kStalePatience(4 * limits::kLeaseMs);

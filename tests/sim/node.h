@@ -87,7 +87,7 @@ class Node : public Process {
 
   void Later(std::function<void()> again) {
     world_.After(this, pause_, std::move(again));
-    pause_ = std::min<Micros>(2 * pause_, 1'600 * kMs);
+    pause_ = std::min<Micros>(2 * pause_, 400 * kMs);
   }
 
   void Await() {

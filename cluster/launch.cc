@@ -193,13 +193,26 @@ class Launcher {
   void StartAgain() {
     while (const std::optional<std::string> name = restarts_.NextDue(clock_.now_ms())) {
       const Status started = Start(*name);
-      if (started.ok() && *name == kScheduler && interrupts_ > 0) {
-        (void)runtime::CallScheduler([&] { scheduler_->requestStop("interrupted"); });
+      if (started.ok()) {
+        if (*name == kScheduler) SchedulerIsBack();
+        continue;
       }
-      if (started.ok()) continue;
       // It is dead and will be found so, or could not even be made.
       std::fprintf(stderr, "emporium: %s\n", started.message().c_str());
       if (!children_.running(*name)) OnExits({Exit{*name, -1, SIGKILL}});
+    }
+  }
+
+  // What it was told and could not store is told again; nodes that it had sent away and may not
+  // know of are there again.
+  void SchedulerIsBack() {
+    if (interrupts_ > 0) {
+      (void)runtime::CallScheduler([&] { scheduler_->requestStop("interrupted"); });
+    }
+    for (const auto& [name, role] : roles_) {
+      if (!children_.running(name) && !restarts_.waiting(name) && Wanted(name)) {
+        restarts_.Due(name, clock_.now_ms());
+      }
     }
   }
 

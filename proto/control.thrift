@@ -37,8 +37,7 @@ struct Registration {
   // Given by whoever starts the process again when it dies; empty: by nobody. The newest process
   // of a name takes the place of the one before.
   8: string name,
-  9: i64 started_ms,                 // of the process, in milliseconds since 1970
-  10: i64 generation                 // servers: the highest that their shards have been told
+  9: i64 started_ms                  // of the process, in milliseconds since 1970
 }
 
 struct Registered {

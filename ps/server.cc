@@ -136,7 +136,6 @@ Status Server::Register() {
   registration.pid = ::getpid();
   registration.shard_endpoints = endpoints();
   registration.job_fingerprint = config_.job_fingerprint;
-  registration.generation = HighestGeneration();
   registration.name = config_.name;
   registration.started_ms = config_.started_ms;
   control::Registered registered;

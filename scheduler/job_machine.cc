@@ -38,7 +38,8 @@ JobMachine::JobMachine(Config config, const StoredState& stored)
       views_(static_cast<size_t>(config_.job.stage_size())),
       plans_(static_cast<size_t>(config_.job.stage_size())),
       workers_wanted_(config_.workers),
-      generation_(stored.generation),
+      stored_generation_(stored.generation),
+      generation_(std::max(stored.generation, (stored.runs + 1) << 32)),
       runs_(stored.runs + 1) {
   for (const spec::Stage& stage : config_.job.stage()) {
     stage_digests_.push_back(StageDigest(stage));
@@ -137,10 +138,10 @@ void JobMachine::Start(int64_t now_ms, Actions* out) {
   StateChange change;
   change.fingerprint = config_.fingerprint;
   change.runs = runs_;
-  change.running = "";
+  if (!resumes_) change.running = "";
   out->push_back(SaveState{std::move(change)});
   SavePosition(out);
-  if (!members_.nodes().empty()) Resume(now_ms, out);
+  if (!members_.nodes().empty()) Rejoin(now_ms, out);
   if (saved_.has_value() && !resumes_) {
     out->push_back(Note{Note::Level::kInfo, "going on from checkpoint " +
                                                 std::to_string(saved_number_) + " (stage '" +
@@ -223,6 +224,11 @@ bool JobMachine::Step(int64_t now_ms, Actions* out) {
   const Phase before = phase_;
   switch (phase_) {
     case Phase::kGathering:
+      if (resumes_) {
+        if (!ServersReported()) return false;
+        Resume(now_ms, out);
+        return phase_ != before;
+      }
       if (!Gathered()) return false;
       if (returns_) ReturnToSaved(out);
       StartRestore(now_ms, out);

@@ -163,8 +163,9 @@ class JobMachine {
   RunningState Running() const;
   bool MayResume(const RunningState& running) const;
   Status TakeRunning(RunningState running, StoredState stored);
+  void Rejoin(int64_t now_ms, Actions* out);
+  bool ServersReported();
   void Resume(int64_t now_ms, Actions* out);
-  void StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out);
 
   // job_machine_nodes.cc: nodes come, report and go.
   Status CheckJob(const control::Registration& registration) const;
@@ -261,7 +262,8 @@ class JobMachine {
   // Who works on what.
   uint32_t workers_wanted_;
   control::Route route_;
-  int64_t generation_ = 0;
+  const int64_t stored_generation_;    // by the run of the scheduler before
+  int64_t generation_ = 0;             // no two runs give out the same one
   std::vector<int64_t> participants_;  // index: rank
   int64_t combiner_ = 0;
   std::optional<int64_t> workerless_since_ms_;  // work waits for a worker
@@ -292,7 +294,7 @@ class JobMachine {
   // Going on after a restart of the scheduler, and going back.
   const int64_t runs_;           // of the scheduler on this store, with this one
   std::optional<Status> ended_;  // the job has, before this scheduler was started
-  bool resumes_ = false;         // shards and workers hold what the store says
+  bool resumes_ = false;         // gathering: shards and workers may hold what the store says
   Standing stored_standing_;
   bool begun_ = false;    // servers were told what to restore, in this run of the scheduler
   bool returns_ = false;  // gathering, after the loss of a server

@@ -36,6 +36,7 @@ void JobMachine::ServerLost(int64_t now_ms, const Node& node, const std::string&
 // As soon as there are servers; until then nobody works.
 void JobMachine::GoToSaved(int64_t now_ms, Actions* out) {
   phase_ = Phase::kGathering;
+  resumes_ = false;
   returns_ = true;
   returns_until_ms_ = now_ms + limits::kNoServerWaitMs;
   participants_.clear();

@@ -104,8 +104,6 @@ Result<control::Registered> JobMachine::Register(int64_t now_ms,
                                                  Actions* out) {
   now_ms_ = now_ms;
   Status status = CheckJob(registration);
-  // A scheduler whose store could not be written for a while gives no number out twice.
-  if (status.ok()) generation_ = std::max(generation_, registration.generation);
   if (status.ok()) status = Replace(now_ms, registration, out);
   if (status.ok()) status = CheckRegistration(registration);
   if (status.ok() && registration.kind == control::NodeKind::WORKER) {
@@ -162,7 +160,7 @@ void JobMachine::NodeLost(int64_t now_ms, int64_t id, const std::string& how, Ac
   if (phase_ == Phase::kStopping || phase_ == Phase::kOver) return;
   ++counts_.lost_nodes;
   out->push_back(Note{Note::Level::kWarning, node.Name() + " " + how});
-  if (phase_ == Phase::kGathering) return;
+  if (phase_ == Phase::kGathering && !resumes_) return;
   if (node.is_server()) {
     ServerLost(now_ms, node, how, out);
   } else {
@@ -230,7 +228,6 @@ Status JobMachine::Report(int64_t now_ms, const control::Report& report, Actions
   EMPORIUM_ASSIGN_OR_RETURN(Node * node, members_.Find(report.node, report.incarnation));
   Membership::Take(now_ms, report, node);
   TakeLosses(now_ms, report);
-  if (report.generation > generation_) StoreIsBehind(now_ms, report.generation, out);
   if (report.leaving) {
     const std::string why = report.error.empty() ? "" : ": " + report.error;
     NodeLost(now_ms, report.node, "left" + why.substr(0, limits::kMaxErrorText), out);

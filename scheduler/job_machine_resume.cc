@@ -34,6 +34,7 @@ void JobMachine::SaveRunning(Actions* out) {
   if (config_.exports_only) return;
   Standing now = StandingNow();
   if (now == stored_standing_ || Planted(PlantedBug::kStoresNothing)) return;
+  if (resumes_) return;  // what the run before has stored still holds
   stored_standing_ = std::move(now);
   StateChange change;
   change.running = EncodeRunning(Running());
@@ -93,7 +94,7 @@ Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
     if (!node.is_server()) EMPORIUM_RETURN_IF_ERROR(AdoptFacts(node.registration.facts));
   }
   // A stage whose part of the job was changed is run again, from the checkpoint.
-  resumes_ = serving && facts_.has_value() && stage_ == running.stage;
+  resumes_ = serving && facts_.has_value() && stage_ == running.stage && stage_ < views_.size();
   returns_ = !resumes_ && begun_;
   if (resumes_ && running.span.has_value()) {
     span_ = Span{running.span->from, running.span->until, 1, running.span->shortened, true};
@@ -101,14 +102,38 @@ Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
   return Status::Ok();
 }
 
-void JobMachine::Resume(int64_t now_ms, Actions* out) {
+// Every lease begins anew, and every server says first what its shards have been told.
+void JobMachine::Rejoin(int64_t now_ms, Actions* out) {
   members_.RenewAll(now_ms);
   returns_until_ms_ = now_ms + limits::kNoServerWaitMs;
   out->push_back(Note{Note::Level::kInfo, "the scheduler was started again; " +
                                               std::to_string(members_.servers()) + " servers and " +
                                               std::to_string(members_.Workers().size()) +
                                               " workers were there"});
-  if (!resumes_ || stage_ == views_.size()) return;
+}
+
+bool JobMachine::ServersReported() {
+  const std::vector<Node*> servers = members_.Servers();
+  return members_.Complete(config_.servers) &&
+         std::all_of(servers.begin(), servers.end(), [](const Node* s) { return s->reported; });
+}
+
+// All servers are there. When shards have been told more than the store knows, it was not written
+// for a while before this scheduler was started, and only the checkpoints are sure.
+void JobMachine::Resume(int64_t now_ms, Actions* out) {
+  resumes_ = false;
+  const std::vector<Node*> servers = members_.Servers();
+  const bool behind = std::any_of(servers.begin(), servers.end(), [this](const Node* server) {
+    return server->generation > stored_generation_;
+  });
+  if (behind && !Planted(PlantedBug::kIgnoresLaterGeneration)) {
+    ++counts_.returns;
+    out->push_back(Note{
+        Note::Level::kWarning,
+        "the shards are at a later generation than the scheduler's state; " + WhereItReturns()});
+    GoToSaved(now_ms, out);
+    return;
+  }
   if (span_.until == 0) {
     NextWork(now_ms, out);
     return;
@@ -119,24 +144,6 @@ void JobMachine::Resume(int64_t now_ms, Actions* out) {
   done_seen_ = span_.from;
   phase_ = Phase::kTraining;
   SendSpan(now_ms, true, out);
-}
-
-// Shards have been told more than this scheduler knows: its store was not written for a while
-// before it was started again. Only the checkpoints are sure.
-void JobMachine::StoreIsBehind(int64_t now_ms, int64_t generation, Actions* out) {
-  if (Planted(PlantedBug::kIgnoresLaterGeneration)) return;
-  generation_ = generation;
-  const bool serving =
-      phase_ != Phase::kGathering && phase_ != Phase::kStopping && phase_ != Phase::kOver;
-  if (!serving) return;
-  ++counts_.returns;
-  out->push_back(
-      Note{Note::Level::kWarning,
-           "the shards are at a later generation than the scheduler's state; " + WhereItReturns()});
-  if (checkpoint_.has_value() && !writing_.has_value()) {
-    RecordFailure(now_ms, "the job goes back", out);
-  }
-  GoToSaved(now_ms, out);
 }
 
 }  // namespace emporium::scheduler

@@ -1,6 +1,7 @@
 #include "scheduler/membership.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "proto/limits.h"
 #include "proto/planted_bug.h"
@@ -164,6 +165,7 @@ const control::Command& Membership::Give(Node* node, control::Command command) {
 
 void Membership::Take(int64_t now_ms, const control::Report& report, Node* node) {
   node->heard_ms = now_ms;
+  if (!std::exchange(node->reported, true)) node->generation = report.generation;
   const int64_t newest = node->command.sequence;
   node->seen_sequence = std::clamp(report.seen_sequence, node->seen_sequence, newest);
   if (report.error.empty()) {

@@ -29,6 +29,8 @@ struct Node {
   control::Command command;   // newest
   int64_t seen_sequence = 0;  // newest that it has taken
   bool finished = true;       // it has finished `command`
+  bool reported = false;      // to this run of the scheduler
+  int64_t generation = 0;     // servers: the highest that their shards had been told by then
   Status failure;             // of `command`
   // TRAIN commands of a worker: sequence of the newest, and the highest step that it says it has
   // begun since.

@@ -79,11 +79,8 @@ class Node final : public Worker, public ChunkExchange {
   void RequestStop() override {
     MutexLock lock(mutex_);
     const bool trains = running_ && running_kind_ == CommandKind::TRAIN;
-    if (trains && !std::exchange(leaving_, true)) {
-      trainer_->Pause();
-    } else {
-      EndLocked(Cancelled("the worker was asked to stop"));
-    }
+    if (trains && !std::exchange(leaving_, true)) return trainer_->Pause();
+    EndLocked(Cancelled("the worker was asked to stop"));
   }
 
   Status PutChunk(StageId stage, bool validation, int64_t chunk,
@@ -174,7 +171,9 @@ class Node final : public Worker, public ChunkExchange {
     report.done_sequence = done_sequence_;
     report.error = failure_.ok() ? "" : failure_.message();
     report.error_code = static_cast<int32_t>(failure_.code());
-    const bool begun = progress.highest_begun && progress.stage == train_stage_;
+    // One begun before the shards were looked at for this command says nothing of where they are.
+    const bool begun = progress.highest_begun && progress.stage == train_stage_ &&
+                       begun_sequence_ == train_sequence_;
     report.highest_step = begun ? static_cast<int64_t>(progress.highest_begun->value()) : -1;
     report.losses = std::exchange(unsent_losses_, {});
     for (const StepLoss& loss : losses) report.losses.push_back(LossOf(loss));
@@ -281,6 +280,7 @@ class Node final : public Worker, public ChunkExchange {
     }
     if (command.kind == CommandKind::TRAIN) {
       train_stage_ = StageId(static_cast<uint32_t>(command.stage));
+      train_sequence_ = command.sequence;
     }
     const bool trains = running_ && running_kind_ == CommandKind::TRAIN;
     if (command.kind == CommandKind::PAUSE && trains) {
@@ -314,6 +314,10 @@ class Node final : public Worker, public ChunkExchange {
     if (outcome_) return std::nullopt;
     running_ = true;
     running_kind_ = next_->kind;
+    if (running_kind_ == CommandKind::TRAIN) {
+      begun_sequence_ = next_->sequence;
+      trainer_->ForgetSteps();
+    }
     interrupted_ = false;
     runner_.Reset();
     return std::exchange(next_, std::nullopt);
@@ -360,6 +364,8 @@ class Node final : public Worker, public ChunkExchange {
   int64_t done_sequence_ EMPORIUM_GUARDED_BY(mutex_) = 0;
   Status failure_ EMPORIUM_GUARDED_BY(mutex_);
   std::optional<StageId> train_stage_ EMPORIUM_GUARDED_BY(mutex_);  // of the newest TRAIN
+  int64_t train_sequence_ EMPORIUM_GUARDED_BY(mutex_) = 0;          // of the newest TRAIN taken
+  int64_t begun_sequence_ EMPORIUM_GUARDED_BY(mutex_) = 0;          // of the newest carried out
   std::optional<Command> next_ EMPORIUM_GUARDED_BY(mutex_);
   bool running_ EMPORIUM_GUARDED_BY(mutex_) = false;
   bool interrupted_ EMPORIUM_GUARDED_BY(mutex_) = false;

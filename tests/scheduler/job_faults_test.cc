@@ -293,12 +293,14 @@ TEST(JobMachine, WorkThatFailsIsGivenToOthers) {
 TEST(JobMachine, WorkThatFailsEverywhereEndsTheJobWithItsMessage) {
   Sim sim(TwoStageOptions(2));
   ASSERT_TRUE(sim.Boot().ok());
+  int64_t before = 0;  // generation of the work that failed
   for (const size_t worker : {2u, 1u}) {
     ASSERT_TRUE(sim.RunUntil([&] {
       return sim.machine->phase() == Phase::kTraining &&
              sim.nodes[worker].command.sequence == sim.nodes[worker].mail->sequence &&
-             sim.machine->generation() == (worker == 2 ? 2 : 3);
+             sim.machine->generation() > before;
     }));
+    before = sim.machine->generation();
     sim.nodes[worker].error = "row 7 of x.csv: not a number";
     sim.nodes[worker].error_code = StatusCode::kDataLoss;
     sim.Report(&sim.nodes[worker]);

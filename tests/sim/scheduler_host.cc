@@ -44,7 +44,8 @@ Status SchedulerHost::Start(bool rejoin) {
   EMPORIUM_ASSIGN_OR_RETURN(
       machine_, scheduler::JobMachine::Make(std::move(config), std::move(stored), newest, next));
   Do([this](Actions* out) { machine_->Start(world_.now_ms(), out); });
-  return Status::Ok();
+  // As the service: one that cannot note that it was started does not serve.
+  return unsaved_.empty() ? Status::Ok() : Unavailable("the state cannot be written");
 }
 
 void SchedulerHost::Do(const std::function<void(Actions*)>& event) {

@@ -26,7 +26,6 @@ control::Registration ServerHost::MakeRegistration() {
   control::Registration r;
   r.kind = control::NodeKind::SERVER;
   for (size_t i = 0; i < count_; ++i) r.shard_endpoints.push_back(Endpoint(i));
-  r.generation = HighestGeneration();
   outcome_ = {};
   commands_.clear();
   return r;

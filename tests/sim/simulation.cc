@@ -113,8 +113,10 @@ class Simulation {
     for (const auto& server : servers_) world_.Kill(server.get());
     for (const auto& worker : workers_) world_.Kill(worker.get());
     world_.Kill(scheduler_.get());
-    const Status started = scheduler_->Start(false);
-    if (!started.ok()) return Break("the scheduler does not start: " + started.ToString());
+    if (!StartScheduler(false)) {
+      world_.After(kSecond, [this] { Boot(); });
+      return;
+    }
     if (scheduler_->over()) return;
     for (const auto& server : servers_) server->Start();
     for (const auto& worker : workers_) worker->Start();
@@ -166,6 +168,9 @@ class Simulation {
   void EndFaults() {
     world_.network = {};
     MendDisks();
+    for (const auto& worker : workers_) {
+      if (!worker->alive() && !worker->left()) worker->Start();
+    }
   }
 
   void MendDisks() {
@@ -222,11 +227,32 @@ class Simulation {
     if (!scheduler_->alive()) return;
     outcome_.returns += scheduler_->machine().counts().returns;
     world_.Kill(scheduler_.get());
+    RestartSchedulerLater();
+  }
+
+  void RestartSchedulerLater() {
     world_.After(world_.Between(10 * kMs, 2 * kSecond), [this] {
       if (done_ || scheduler_->alive()) return;
-      const Status started = scheduler_->Start(true);
-      if (!started.ok()) Break("the scheduler does not start: " + started.ToString());
+      if (!StartScheduler(true)) return RestartSchedulerLater();
+      // As the launcher: nodes that it sent away, and may not know of, are there again.
+      for (const auto& server : servers_) {
+        if (server->left()) server->Start();
+      }
+      for (const auto& worker : workers_) {
+        if (worker->left()) worker->Start();
+      }
     });
+  }
+
+  // False when its disk does not let it.
+  bool StartScheduler(bool rejoin) {
+    const Status started = scheduler_->Start(rejoin);
+    if (started.ok()) return true;
+    if (started.code() != StatusCode::kUnavailable) {
+      Break("the scheduler does not start: " + started.ToString());
+    }
+    world_.Kill(scheduler_.get());
+    return false;
   }
 
   void StopForAWhile(Process* process) {

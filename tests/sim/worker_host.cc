@@ -87,7 +87,10 @@ void WorkerHost::Take(const control::Command& command) {
     route_ = *route;
   }
   looks_ = 0;
-  if (command.kind == CommandKind::TRAIN) return BeginSpan();
+  if (command.kind == CommandKind::TRAIN) {
+    highest_begun_.reset();
+    return BeginSpan();
+  }
   if (command.kind == CommandKind::COMBINE) return Combine();
   NextChunk(command.rank);
 }

@@ -85,13 +85,18 @@ def tricdr_rows(user, items, split):
                              " ".join(other[-KEPT:])]
 
 
+def time_of(turn, item):
+    """The age of an earlier event tells whether it is of the same domain as a later one."""
+    return 100 * turn + (50 if domain_of(item) == "game" else 0)
+
+
 def both_rows(user, items, split):
     """The rows of a user of both domains, once for each domain."""
     for domain in ("toy", "game"):
         held = [k for k in range(len(items)) if split[k] > 0 and domain_of(items[k]) == domain]
         places = [k for k in range(held[0]) if split[k] == 0] + held
-        for time, k in enumerate(places):
-            yield [f"{user}_{domain}", items[k], time, domain_of(items[k])]
+        for turn, k in enumerate(places):
+            yield [f"{user}_{domain}", items[k], time_of(turn, items[k]), domain_of(items[k])]
 
 
 def write_tricdr(data, out):
@@ -114,8 +119,8 @@ def write_tricdr(data, out):
           (row for user, items in users for row in both_rows(user, items, splits(items))))
     for domain in ("toy", "game"):
         write(out, f"sequences_{domain}.csv", head,
-              ([user, item, place, domain] for user, items in users
-               for place, item in enumerate(items) if domain_of(item) == domain))
+              ([user, item, time_of(turn, item), domain] for user, items in users
+               for turn, item in enumerate(i for i in items if domain_of(i) == domain)))
 
 
 def main():

@@ -32,10 +32,10 @@ JobMachine::Standing JobMachine::StandingNow() const {
 // Whatever has changed is in the store before anybody hears of it.
 void JobMachine::SaveRunning(Actions* out) {
   if (config_.exports_only) return;
-  Standing now = StandingNow();
+  const Standing now = StandingNow();
   if (now == stored_standing_ || Planted(PlantedBug::kStoresNothing)) return;
   if (resumes_) return;  // what the run before has stored still holds
-  stored_standing_ = std::move(now);
+  stored_standing_ = now;
   StateChange change;
   change.running = EncodeRunning(Running());
   out->push_back(SaveState{std::move(change)});

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string_view>
 
 namespace emporium {
@@ -65,6 +66,9 @@ inline constexpr std::array<std::string_view, 25> kPlantedBugNames = {
     "stores_nothing",
     "ignores_later_generation",
 };
+
+static_assert(kPlantedBugNames.size() ==
+              static_cast<size_t>(PlantedBug::kIgnoresLaterGeneration) + 1);
 
 #ifdef EMPORIUM_PLANTED_BUGS
 extern PlantedBug planted_bug;

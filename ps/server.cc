@@ -243,14 +243,6 @@ void Server::Take(const control::Command& command) {
   EMPORIUM_FAILPOINT("server.command_taken");
 }
 
-int64_t Server::HighestGeneration() const {
-  uint64_t highest = 0;
-  for (const std::unique_ptr<ShardThread>& shard : shards_) {
-    highest = std::max(highest, shard->status().generation.value());
-  }
-  return static_cast<int64_t>(highest);
-}
-
 control::Report Server::MakeReport() {
   control::Report report;
   std::map<std::string, control::TableStatus> tables;
@@ -264,6 +256,8 @@ control::Report Server::MakeReport() {
     report.counters.refused_frames += static_cast<int64_t>(status.counters.refused_frames);
     report.counters.staged_bytes += static_cast<int64_t>(status.counters.staged_bytes);
     report.counters.micro_batches += static_cast<int64_t>(status.counters.pushes);
+    report.generation =
+        std::max(report.generation, static_cast<int64_t>(status.generation.value()));
     applying += status.seconds_applying;
     serving += status.seconds_serving;
     for (const ShardStatus::OfTable& table : status.tables) {
@@ -275,7 +269,6 @@ control::Report Server::MakeReport() {
     }
   }
   for (const auto& [name, table] : tables) report.tables.push_back(table);
-  report.generation = HighestGeneration();
   report.node = node_;
   report.incarnation = incarnation_;
   runtime::MutexLock lock(mutex_);

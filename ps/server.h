@@ -80,8 +80,6 @@ class Server {
   Result<control::Command> Await() EMPORIUM_EXCLUDES(mutex_);
   void Take(const control::Command& command) EMPORIUM_EXCLUDES(mutex_);
   control::Report MakeReport() EMPORIUM_EXCLUDES(mutex_);
-  // That the shards have been told, as of their newest status.
-  int64_t HighestGeneration() const;
   void SayFarewell() EMPORIUM_EXCLUDES(mutex_);
   bool stop_requested() const EMPORIUM_EXCLUDES(mutex_);
   // Until the newest command taken is done, or so much time has passed, or stop was requested.

@@ -5,6 +5,7 @@
 
 #include "ps/checkpoint.h"
 #include "ps/server.h"
+#include "ps/shard_commands.h"
 #include "runtime/clock.h"
 #include "runtime/control_client.h"
 #include "runtime/failpoint.h"
@@ -26,18 +27,6 @@ const char* NameOf(CommandKind::type kind) {
     default:
       return "unknown command";
   }
-}
-
-control::ShardFile ToControl(ShardId shard, const ShardFileInfo& info) {
-  control::ShardFile file;
-  file.shard = shard.value();
-  file.path = info.path;
-  file.bytes = static_cast<int64_t>(info.bytes);
-  file.sha256 = info.sha256;
-  for (const auto& [partition, digest] : info.partition_digests) {
-    file.partition_digests[partition.value()] = digest;
-  }
-  return file;
 }
 
 }  // namespace
@@ -107,18 +96,10 @@ Status Server::Restore(const control::Command& command) {
   const std::vector<TableSettings> tables = TablesOf(config_.job);
   return OnEveryShard([&](size_t i, std::unique_ptr<Shard>& shard,
                           std::vector<Send>* out) -> Status {
-    Shard::Config config;
-    config.id = ShardId(static_cast<uint16_t>(first_shard_ + i));
-    config.route_version = route.version;
-    config.generation = Generation(static_cast<uint64_t>(command.generation));
-    config.partitions = route.partitions();
+    Shard::Config config =
+        ConfigOnRoute(ShardId(static_cast<uint16_t>(first_shard_ + i)), route,
+                      Generation(static_cast<uint64_t>(command.generation)), tables);
     config.page_ahead = &page_ahead_;
-    for (uint32_t p = 0; p < route.partitions(); ++p) {
-      if (route.shard_of_partition[p] == config.id) {
-        config.owned.push_back(PartitionId(static_cast<uint16_t>(p)));
-      }
-    }
-    config.tables = tables;
     config.memory_bytes = config_.job.cluster().memory_per_shard_mib() << 20;
     if (shard != nullptr) shard->RefuseParked("the shard is restored", out);
     shard.reset();  // its memory is needed for the next

@@ -12,7 +12,6 @@
 #include "proto/control_types.h"
 #include "proto/ids.h"
 #include "proto/manifest.pb.h"
-#include "proto/planted_bug.h"
 #include "proto/status.h"
 #include "scheduler/stages.h"
 #include "scheduler/state_store.h"

@@ -296,7 +296,7 @@ class JobMachine {
   std::optional<Status> ended_;  // the job has, before this scheduler was started
   bool resumes_ = false;         // gathering: shards and workers may hold what the store says
   Standing stored_standing_;
-  bool begun_ = false;    // servers were told what to restore, in this run of the scheduler
+  bool begun_ = false;    // servers were told what to restore, by this scheduler or the one before
   bool returns_ = false;  // gathering, after the loss of a server
   int64_t returns_until_ms_ = 0;
   uint32_t returns_here_ = 0;  // to saved_

@@ -82,7 +82,8 @@ void JobMachine::FillDoneStages() {
   }
 }
 
-// A process of a name takes the place of the one that had it before; Stale when that one is newer.
+// A process of a name takes the place of the one that had it before; FailedPrecondition when that
+// one is newer.
 Status JobMachine::Replace(int64_t now_ms, const control::Registration& registration,
                            Actions* out) {
   if (registration.name.empty()) return Status::Ok();

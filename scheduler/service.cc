@@ -10,6 +10,7 @@
 #include "runtime/file.h"
 #include "runtime/log.h"
 #include "runtime/manifest.h"
+#include "scheduler/find_checkpoint.h"
 #include "scheduler/limits.h"
 
 namespace emporium::scheduler {
@@ -23,39 +24,6 @@ constexpr size_t kMaxDiskTasks = 1'024;
 
 std::string CheckpointRoot(const std::string& work_dir) { return work_dir + "/checkpoints"; }
 
-// A place to go on from, and what was found on the way to it.
-struct Found {
-  std::optional<runtime::CheckpointInfo> checkpoint;
-  uint64_t next_number = 1;
-  std::vector<Note> notes;
-};
-
-Result<Found> FindCheckpoint(const std::string& root, const std::string& fingerprint) {
-  Found found;
-  EMPORIUM_ASSIGN_OR_RETURN(const std::vector<runtime::CheckpointInfo> all,
-                            runtime::ListCheckpoints(root));
-  for (const runtime::CheckpointInfo& info : all) {
-    found.next_number = std::max(found.next_number, info.number + 1);
-    if (info.status.code() != StatusCode::kNotFound) continue;
-    // Never finished, and nobody is writing it now.
-    EMPORIUM_RETURN_IF_ERROR(runtime::RemoveCheckpoint(info.dir));
-    found.notes.push_back({Note::Level::kInfo, info.dir + " was never finished; removed"});
-  }
-  std::vector<std::string> passed_over;
-  EMPORIUM_ASSIGN_OR_RETURN(found.checkpoint,
-                            runtime::NewestCheckpoint(root, fingerprint, &passed_over));
-  std::string damaged;
-  for (const std::string& line : passed_over) {
-    found.notes.push_back({Note::Level::kWarning, "passed over: " + line});
-    damaged += (damaged.empty() ? "" : "; ") + line;
-  }
-  if (!passed_over.empty() && !found.checkpoint.has_value()) {
-    return DataLoss("no checkpoint in " + root + " is whole (" + damaged +
-                    "); remove that directory to begin anew");
-  }
-  return found;
-}
-
 }  // namespace
 
 // ---- Start and end -----------------------------------------------------------------------------
@@ -67,7 +35,8 @@ Result<std::unique_ptr<SchedulerService>> SchedulerService::Start(Config config)
   EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<StateStore> store,
                             OpenSqliteStore(config.work_dir + "/state.sqlite"));
   EMPORIUM_ASSIGN_OR_RETURN(StoredState stored, store->Load());
-  EMPORIUM_ASSIGN_OR_RETURN(Found found, FindCheckpoint(root, config.fingerprint));
+  EMPORIUM_ASSIGN_OR_RETURN(FoundCheckpoint found,
+                            FindCheckpoint(root, config.fingerprint, stored));
   if (!stored.fingerprint.empty() && stored.fingerprint != config.fingerprint) {
     // Another job, which has left no checkpoint: nothing of it is worth keeping but its numbers.
     found.notes.push_back({Note::Level::kWarning,
@@ -76,9 +45,6 @@ Result<std::unique_ptr<SchedulerService>> SchedulerService::Start(Config config)
     stored.finished.clear();
     stored.metrics.clear();
     stored.curves.clear();
-  }
-  for (const CheckpointRecord& record : stored.checkpoints) {
-    found.next_number = std::max(found.next_number, record.number + 1);
   }
   std::deque<Event> events(stored.events.begin(), stored.events.end());
 

@@ -53,7 +53,6 @@ Status CommandRunner::TakeRoute(const control::Route& route) {
   if (route.shard_of_partition.empty() && present != nullptr) return Status::Ok();
   EMPORIUM_ASSIGN_OR_RETURN(runtime::Route next, runtime::RouteFromControl(route));
   if (present != nullptr && present->version == next.version) return Status::Ok();
-  trainer_.ForgetSteps();  // they were of weights that are gone
   return client_.SetRoute(std::make_shared<const runtime::Route>(std::move(next)));
 }
 

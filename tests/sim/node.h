@@ -21,7 +21,6 @@ class Node : public Process {
     started_ms_ = world_.now_ms();
     registered_.reset();
     left_ = false;
-    asking_ = false;
     BeginLife();
     Register();
   }
@@ -91,7 +90,6 @@ class Node : public Process {
   }
 
   void Await() {
-    asking_ = true;
     const int64_t call = ++calls_;
     control::Report report;
     report.node = registered_->node;
@@ -154,7 +152,6 @@ class Node : public Process {
   std::optional<control::Registered> registered_;
   int64_t seen_ = 0;
   int64_t calls_ = 0;
-  bool asking_ = false;
   bool left_ = false;
   Micros pause_ = kFirstPause;
 };

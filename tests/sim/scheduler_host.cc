@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "runtime/file.h"
+#include "scheduler/find_checkpoint.h"
 
 namespace emporium::sim {
 
@@ -17,20 +18,9 @@ Status SchedulerHost::Start(bool rejoin) {
   unsaved_ = {};
   result_.reset();
   EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(config_.root));
-  uint64_t next = 1;
-  EMPORIUM_ASSIGN_OR_RETURN(const std::vector<runtime::CheckpointInfo> all,
-                            runtime::ListCheckpoints(config_.root));
-  for (const runtime::CheckpointInfo& info : all) {
-    next = std::max(next, info.number + 1);
-    if (info.status.code() == StatusCode::kNotFound) {
-      EMPORIUM_RETURN_IF_ERROR(runtime::RemoveCheckpoint(info.dir));
-    }
-  }
-  std::vector<std::string> passed_over;
-  EMPORIUM_ASSIGN_OR_RETURN(std::optional<runtime::CheckpointInfo> newest,
-                            runtime::NewestCheckpoint(config_.root, "sim", &passed_over));
   EMPORIUM_ASSIGN_OR_RETURN(scheduler::StoredState stored, store_.Load());
-  for (const auto& record : stored.checkpoints) next = std::max(next, record.number + 1);
+  EMPORIUM_ASSIGN_OR_RETURN(scheduler::FoundCheckpoint found,
+                            scheduler::FindCheckpoint(config_.root, "sim", stored));
   scheduler::JobMachine::Config config;
   config.job = config_.job;
   config.fingerprint = "sim";
@@ -42,7 +32,8 @@ Status SchedulerHost::Start(bool rejoin) {
   config.heartbeat_ms = 500;
   config.rejoin = rejoin;
   EMPORIUM_ASSIGN_OR_RETURN(
-      machine_, scheduler::JobMachine::Make(std::move(config), std::move(stored), newest, next));
+      machine_, scheduler::JobMachine::Make(std::move(config), std::move(stored), found.checkpoint,
+                                            found.next_number));
   Do([this](Actions* out) { machine_->Start(world_.now_ms(), out); });
   // As the service: one that cannot note that it was started does not serve.
   return unsaved_.empty() ? Status::Ok() : Unavailable("the state cannot be written");

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "ps/shard_commands.h"
 #include "runtime/control_client.h"
 #include "runtime/file.h"
 #include "runtime/manifest.h"
@@ -120,17 +121,9 @@ Status ServerHost::Restore(const control::Command& command) {
     EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(dir, manifest));
   }
   for (size_t i = 0; i < count_; ++i) {
-    ps::Shard::Config config;
-    config.id = ShardId(static_cast<uint16_t>(registered().first_shard + i));
-    config.route_version = route.version;
-    config.generation = Generation(static_cast<uint64_t>(command.generation));
-    config.partitions = route.partitions();
-    for (uint32_t p = 0; p < route.partitions(); ++p) {
-      if (route.shard_of_partition[p] == config.id) {
-        config.owned.push_back(PartitionId(static_cast<uint16_t>(p)));
-      }
-    }
-    config.tables = ps::testing::TwoTables();
+    ps::Shard::Config config = ps::ConfigOnRoute(
+        ShardId(static_cast<uint16_t>(registered().first_shard + i)), route,
+        Generation(static_cast<uint64_t>(command.generation)), ps::testing::TwoTables());
     std::vector<ps::Send> out;
     if (shards_[i] != nullptr) shards_[i]->RefuseParked("the shard is restored", &out);
     SendOut(&out);
@@ -160,14 +153,7 @@ Status ServerHost::Checkpoint(const control::Command& command,
     EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info,
                               ps::WriteShardFile(*shard, command.checkpoint_dir, "sim",
                                                  static_cast<uint64_t>(registered().incarnation)));
-    control::ShardFile& file = files->emplace_back();
-    file.shard = shard->config().id.value();
-    file.path = info.path;
-    file.bytes = static_cast<int64_t>(info.bytes);
-    file.sha256 = info.sha256;
-    for (const auto& [partition, digest] : info.partition_digests) {
-      file.partition_digests[partition.value()] = digest;
-    }
+    files->push_back(ps::ToControl(shard->config().id, info));
   }
   return Status::Ok();
 }
@@ -179,15 +165,11 @@ void ServerHost::AddToReport(control::Report* report) {
     report->error_code = static_cast<int32_t>(outcome_.status.code());
     report->shard_files = outcome_.files;
   }
-  report->generation = HighestGeneration();
-}
-
-int64_t ServerHost::HighestGeneration() const {
-  uint64_t highest = 0;
   for (const std::unique_ptr<ps::Shard>& shard : shards_) {
-    if (shard != nullptr) highest = std::max(highest, shard->generation().value());
+    if (shard == nullptr) continue;
+    report->generation =
+        std::max(report->generation, static_cast<int64_t>(shard->generation().value()));
   }
-  return static_cast<int64_t>(highest);
 }
 
 void ServerHost::Heard(bool answered, Micros asked) {

@@ -56,7 +56,6 @@ class ServerHost final : public Node {
   Outcome Carry(const control::Command& command);
   Status Restore(const control::Command& command);
   Status Checkpoint(const control::Command& command, std::vector<control::ShardFile>* files);
-  int64_t HighestGeneration() const;
   void SendOut(std::vector<ps::Send>* out);
   void Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
              const std::vector<ps::Send>& out);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tests/scheduler/jobs.h"
+#include "worker/stage_plan.h"
 
 namespace emporium::sim {
 namespace {
@@ -28,24 +29,12 @@ spec::Job SimJob() {
 }
 
 control::DatasetFacts Facts() {
-  control::DatasetFacts facts;
-  facts.digest = "data";
-  facts.train_samples_of_stage = {175, 52, 0, 0};
-  facts.chunks_of_stage = {0, 0, 5, 4};
-  facts.validation_chunks_of_stage = {0, 3, 0, 0};
-  return facts;
+  return scheduler::testing::Sim(scheduler::testing::TwoStageOptions(1)).facts();
 }
 
 worker::StagePlan PlanOf(const spec::Job& job, size_t stage) {
-  const spec::Train& train = job.stage(static_cast<int>(stage)).train();
-  worker::StagePlan plan;
-  plan.samples = static_cast<uint64_t>(Facts().train_samples_of_stage[stage]);
-  plan.micro_batch_size = train.micro_batch_size();
-  plan.micro_batches_per_step = train.micro_batches_per_step();
-  const uint64_t per_step = uint64_t{plan.micro_batch_size} * plan.micro_batches_per_step;
-  plan.steps_per_epoch = (plan.samples + per_step - 1) / per_step;
-  plan.total_steps = plan.steps_per_epoch * train.epochs();
-  return plan;
+  return worker::PlanStage(static_cast<uint64_t>(Facts().train_samples_of_stage[stage]),
+                           job.stage(static_cast<int>(stage)).train());
 }
 
 class Simulation {

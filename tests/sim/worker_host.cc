@@ -33,7 +33,6 @@ void WorkerHost::BeginLife() {
   command_ = {};
   done_sequence_ = 0;
   failure_ = Status::Ok();
-  calls_.clear();
   route_.reset();
   highest_begun_.reset();
   stage_begun_ = -1;
@@ -71,15 +70,14 @@ void WorkerHost::AddToReport(control::Report* report) {
 void WorkerHost::Take(const control::Command& command) {
   failure_ = Status::Ok();
   if (command.kind == CommandKind::PAUSE && plan_.has_value()) {
-    const control::Command trained = std::exchange(command_, command);
+    command_ = command;
     plan_->Pause();
     if (plan_->Done()) Finished();
     return;
   }
   GiveUp();
   command_ = command;
-  if (command.kind == CommandKind::PAUSE) return Finished();
-  if (command.kind == CommandKind::HOLD) return Finished();
+  if (command.kind == CommandKind::PAUSE || command.kind == CommandKind::HOLD) return Finished();
   if (!command.route.shard_of_partition.empty()) {
     Result<runtime::Route> route = runtime::RouteFromControl(command.route);
     if (!route.ok()) return Failed(route.status());
@@ -110,6 +108,13 @@ void WorkerHost::Failed(const Status& why) {
     world_.Note(name() + " fails: " + why.ToString());
     if (is_registered()) ReportSoon();
   });
+}
+
+// A worker that was taken for dead looks where the others are, and goes on from there.
+void WorkerHost::LookAgain(const Status& why) {
+  if (why.code() != StatusCode::kStale || ++looks_ >= kLooks) return Failed(why);
+  GiveUp();
+  BeginSpan();
 }
 
 // ---- Calls to shards ---------------------------------------------------------------------------
@@ -279,13 +284,7 @@ void WorkerHost::PullOf(size_t number) {
   }
   pull.done = [this, number](const Status& status, Call* call) {
     if (!plan_.has_value() || !works_.contains(number)) return;
-    if (!status.ok()) {
-      if (status.code() == StatusCode::kStale && ++looks_ < kLooks) {
-        GiveUp();
-        return BeginSpan();
-      }
-      return Failed(status);
-    }
+    if (!status.ok()) return LookAgain(status);
     plan_->Answered(works_.at(number).id.step);
     Compute(number, *call);
     Pump();
@@ -345,13 +344,7 @@ void WorkerHost::PushOf(size_t number) {
   }
   push.done = [this, number](const Status& status, Call*) {
     if (!plan_.has_value() || !works_.contains(number)) return;
-    if (!status.ok()) {
-      if (status.code() == StatusCode::kStale && ++looks_ < kLooks) {
-        GiveUp();
-        return BeginSpan();
-      }
-      return Failed(status);
-    }
+    if (!status.ok()) return LookAgain(status);
     const worker::MicroBatchId id = works_.at(number).id;
     control::MicroBatchLoss loss;
     loss.step = static_cast<int64_t>(id.step.value());

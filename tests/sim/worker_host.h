@@ -55,6 +55,7 @@ class WorkerHost final : public Node {
 
   void GiveUp();
   void Failed(const Status& why);
+  void LookAgain(const Status& why);
   void Finished();
   bool Valid(int64_t job) const { return job == job_; }
 

@@ -1,5 +1,6 @@
 """A launched job whose processes are killed, stopped and cut off, for tests/chaos/run and its short
 form. Everything is real: processes of `emporium launch`, signals, sockets and files."""
+import contextlib
 import json
 import os
 import random
@@ -126,8 +127,22 @@ class Launch:
                 stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})})
         self.end_by = time.monotonic() + JOB_LIMIT_S
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """A trial that did not come to its end leaves no process behind."""
+        if kind is not None:
+            self.stop()
+
     def over(self):
         return self.process.poll() is not None
+
+    def ends(self):
+        """Whether it is over within a moment."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(15)
+        return self.over()
 
     def children(self, role=None):
         """Process ids of the launch's children, all or those of a role."""
@@ -209,6 +224,10 @@ def done_of(status):
     return stages[0] * 1_000_000 + status["stages"][stages[0]]["done"] if stages else 0
 
 
+def workers_of(status):
+    return sum(1 for node in status["nodes"] if node["kind"] == "worker")
+
+
 def random_shape(draw):
     return [f"--workers={draw.randint(1, 3)}", f"--servers={draw.randint(1, 2)}",
             f"--shards_per_server={draw.randint(1, 2)}", f"--lanes={draw.randint(1, 2)}"]
@@ -217,8 +236,7 @@ def random_shape(draw):
 def kill_trial(shop, draw, kills, pause_s=(0.2, 2.5), role=None):
     """One job under random kills, sometimes two at once. How many of each role were killed."""
     killed = dict.fromkeys(ROLES, 0)
-    launch = shop.launch(*random_shape(draw))
-    try:
+    with shop.launch(*random_shape(draw)) as launch:
         launch.wait_for(lambda s: s["state"] == "training", "training")
         while sum(killed.values()) < kills and not launch.over():
             time.sleep(draw.uniform(*pause_s))
@@ -228,9 +246,6 @@ def kill_trial(shop, draw, kills, pause_s=(0.2, 2.5), role=None):
                 if pids and send(draw.choice(pids), signal.SIGKILL):
                     killed[which] += 1
         launch.finish()
-    except BaseException:
-        launch.stop()
-        raise
     return killed
 
 
@@ -242,23 +257,18 @@ def failpoint_trial(shop, name, draw):
     while_starting = {"scheduler.before_save": 2, "scheduler.saved": 2, "any.file_written": 1,
                       "any.file_renamed": 1}
     nth = draw.choice((1, 1, 2, 3, 7)) + while_starting.get(name, 0)
-    launch = shop.launch("--workers=2", "--servers=2", f"--failpoint={process}={name}:{nth}")
-    try:
+    with shop.launch("--workers=2", "--servers=2", f"--failpoint={process}={name}:{nth}") as launch:
         while not launch.over() and time.monotonic() < launch.end_by:
             time.sleep(0.1)
         passed = f"{process} was killed by signal 9" in launch.printed()
         launch.finish()
-    except BaseException:
-        launch.stop()
-        raise
     return passed
 
 
 def zombie_trial(shop, draw, role):
     """A process is stopped past its lease, taken for dead, and goes on. What it then says must be
     refused and the job be as if nothing had been."""
-    launch = shop.launch("--workers=2", "--servers=2")
-    try:
+    with shop.launch("--workers=2", "--servers=2") as launch:
         if launch.wait_for_training() is None:
             raise Failed("the job was over too soon")
         time.sleep(draw.uniform(0, 1))
@@ -274,29 +284,29 @@ def zombie_trial(shop, draw, role):
         if lost is None:
             raise Failed("the job was over before the stopped process was missed")
         launch.finish()
-    except BaseException:
-        launch.stop()
-        raise
     return noticed_s
 
 
 def scale_trial(shop, draw, plan):
-    """The number of workers changes while the job runs. Seconds from each joining process's start
-    to its first push."""
-    launch = shop.launch(f"--workers={plan[0]}", "--lanes=1")
-    try:
+    """The number of workers changes while the job runs, as `plan` says."""
+    with shop.launch(f"--workers={plan[0]}", "--lanes=1") as launch:
         launch.wait_for_training()
         for workers in plan[1:]:
             time.sleep(draw.uniform(0.3, 1.5))
             if launch.over():
                 break
-            subprocess.run([shop.program, "scale", shop.job, "--work_dir", launch.work_dir,
-                            f"--workers={workers}"], check=False, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
+            scaled = subprocess.run([shop.program, "scale", shop.job, "--work_dir", launch.work_dir,
+                                     f"--workers={workers}"], stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True, check=False)
+            # A job that ends takes nothing any more.
+            if scaled.returncode != 0:
+                if not launch.ends():
+                    raise Failed(f"scale: {scaled.stdout}; see {launch.work_dir}")
+                break
+            there = launch.wait_for(lambda s, n=workers: workers_of(s) == n, f"{workers} workers")
+            if there is None:
+                break
         launch.finish()
-    except BaseException:
-        launch.stop()
-        raise
 
 
 def random_plan(draw):

@@ -158,7 +158,8 @@ class Launcher {
                    LogPath(exit.name).c_str());
       const bool ends =
           !scheduler && !children_.running(kScheduler) && !restarts_.waiting(kScheduler);
-      if (ends || restarts_.Died(exit.name, clock_.now_ms()).has_value()) continue;
+      const bool killed = exit.signal == SIGKILL || exit.signal == SIGTERM;
+      if (ends || restarts_.Died(exit.name, killed, clock_.now_ms()).has_value()) continue;
       GiveUp(exit.name);
     }
   }

@@ -9,12 +9,19 @@ void Restarts::Started(const std::string& name, int64_t now_ms) {
   due_ms_.erase(name);
 }
 
-std::optional<int64_t> Restarts::Died(const std::string& name, int64_t now_ms) {
+std::optional<int64_t> Restarts::Died(const std::string& name, bool killed, int64_t now_ms) {
   Life& life = lives_[name];
-  life.short_lives = now_ms - life.started_ms >= kLongLifeMs ? 0 : life.short_lives + 1;
-  if (life.short_lives >= kMaxShortLives) return std::nullopt;
-  const int64_t pause = life.short_lives < 2 ? 0 : kFirstPauseMs << (life.short_lives - 2);
-  return due_ms_[name] = now_ms + pause;
+  if (now_ms - life.started_ms >= kLongLifeMs) life.short_lives = life.faults = 0;
+  if (now_ms - life.started_ms < kLongLifeMs) {
+    ++life.short_lives;
+    if (!killed) ++life.faults;
+  }
+  if (life.faults >= kMaxShortLives) return std::nullopt;
+  int64_t pause_ms = 0;
+  for (int i = 1; i < life.short_lives && pause_ms < kMaxPauseMs; ++i) {
+    pause_ms = std::max(2 * pause_ms, kFirstPauseMs);
+  }
+  return due_ms_[name] = now_ms + std::min(pause_ms, kMaxPauseMs);
 }
 
 std::optional<std::string> Restarts::NextDue(int64_t now_ms) {

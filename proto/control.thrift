@@ -51,7 +51,9 @@ struct Registered {
 enum CommandKind {
   WAIT = 0,        // nothing to do; call await again
   RESTORE = 1,     // servers: read `checkpoint_dir` (empty: start from nothing), then stand ready
-  CHECKPOINT = 2,  // servers: write shard files into `checkpoint_dir`; all shards stand at `until_step`
+  // servers: write shard files into `checkpoint_dir`; all shards stand at `until_step`. Done when
+  // the shards may go on; the files follow in a later report.
+  CHECKPOINT = 2,
   TRAIN = 3,       // workers: steps [from_step, until_step) of `stage`, micro-batches rank, rank + workers, ...
   EVALUATE = 4,    // workers: chunks rank, rank + workers, ... of `chunks`
   EXPORT = 5,      // workers: the same for export chunks
@@ -77,14 +79,16 @@ struct Command {
   13: i64 checkpoint,
   14: Route route,
   15: string message,    // STOP: why; empty when the job is done
-  16: double rate_factor = 1  // TRAIN: factor on the learning rate, of validations so far
+  16: double rate_factor = 1, // TRAIN: factor on the learning rate, of validations so far
+  17: i64 parent         // CHECKPOINT: the one whose changes suffice; 0: all rows are wanted
 }
 
 // One shard's file of a checkpoint.
 struct ShardFile {
   1: i32 shard, 2: string path, 3: i64 bytes, 4: string sha256,
   // Digest of the rows by partition: partition -> 32 bytes (ps/checkpoint.h).
-  5: map<i32, binary> partition_digests
+  5: map<i32, binary> partition_digests,
+  6: i64 parent            // the checkpoint whose changes it holds; 0: all rows
 }
 
 struct KeyCount { 1: i64 key, 2: double count }  // the key's 64 bits
@@ -124,12 +128,14 @@ struct Report {
   6: i32 error_code,
   7: i64 highest_step,     // workers: highest step begun (TRAIN, PAUSE)
   8: list<MicroBatchLoss> losses,
-  9: list<ShardFile> shard_files,
+  9: list<ShardFile> shard_files,   // servers: of `checkpoint`, when all of them are written
   10: list<TableStatus> tables,
   11: Counters counters,
   12: map<string, double> seconds_by_part, // where the time went, cumulative
   13: bool leaving,        // last report of this node
-  14: i64 generation       // servers: the highest that their shards have been told
+  14: i64 generation,      // servers: the highest that their shards have been told
+  15: i64 checkpoint,      // servers: the newest whose files are written, or could not be
+  16: string checkpoint_error // why not; empty if they are
 }
 
 struct Metric { 1: string name, 2: double value }

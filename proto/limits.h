@@ -40,6 +40,9 @@ inline constexpr double kMaxSightings = 1e12;
 inline constexpr double kMaxSlotTotal = 1e50;
 // Gradients that one shard may hold for steps that are not complete yet. Reaching it answers Busy.
 inline constexpr uint64_t kMaxStagedBytesPerShard = 4ull << 30;
+// Rows that one shard has copied aside because they changed before the checkpoint that is being
+// written had them. Beyond it requests wait for the disk.
+inline constexpr uint64_t kMaxCutBytes = 64u << 20;
 // Pulls that one shard may hold until the step that they wait for is applied: each lane of each
 // worker has at most kMaxPullsInFlight of them.
 inline constexpr uint32_t kMaxParkedPullsPerShard = 65536;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "proto/check.h"
@@ -110,67 +111,58 @@ class Writer {
 // One table of the file: its datasets, and the block that fills up until it is written.
 class TableWriter {
  public:
-  TableWriter(Writer& writer, const Table& table) : writer_(writer), table_(table) {
-    block_.layout = table.layout();
+  TableWriter(Writer& writer, const CutTable& table, const CutSource& source)
+      : writer_(writer), table_(table), source_(source), reader_(table.layout) {
+    block_.layout = table.layout;
     rows_per_block_ = RowsPerBlock(block_.layout);
   }
 
-  // Appends each partition's digest of rows to `digests`, in the order of `partitions`.
-  Status Write(hid_t tables, const std::vector<PartitionId>& partitions,
-               std::vector<std::string>* digests) {
+  // Appends each partition's digest of rows to `digests`, in the order of the cut.
+  Status Write(hid_t tables, size_t partitions, bool changes, std::vector<std::string>* digests) {
     EMPORIUM_ASSIGN_OR_RETURN(Hdf5Handle group,
-                              writer_.Group(tables, std::to_string(table_.settings().id.value())));
+                              writer_.Group(tables, std::to_string(table_.id.value())));
     EMPORIUM_RETURN_IF_ERROR(WriteAttributes(group.id()));
     for (const Column& column : ColumnsOf(block_)) {
       EMPORIUM_ASSIGN_OR_RETURN(
-          Hdf5Handle dataset, writer_.Dataset(group.id(), column, table_.rows(), rows_per_block_));
+          Hdf5Handle dataset, writer_.Dataset(group.id(), column, table_.rows, rows_per_block_));
       datasets_.push_back(std::move(dataset));
     }
     std::vector<uint64_t> offset = {0};
     RowsDigest digest;
-    for (PartitionId partition : partitions) {
-      table_.ForEachRow(partition, [&](const RowView& row) {
-        if (!failure_.ok()) return;
-        digest.Add(row, block_.layout.popularity_bytes > 0);
-        block_.Append(row);
-        if (block_.rows() == rows_per_block_) failure_ = Flush();
-      });
-      EMPORIUM_RETURN_IF_ERROR(failure_);
-      if (const Admission* const admission = table_.admission()) {
-        const std::span<const uint8_t> cells = admission->cells(partition);
-        digest.Add(cells, admission->held(partition));
-        sketch_.insert(sketch_.end(), cells.begin(), cells.end());
-        sketch_held_.push_back(admission->held(partition));
+    for (size_t p = 0; p < partitions; ++p) {
+      EMPORIUM_RETURN_IF_ERROR(WriteRows(&digest));
+      if (changes) {
+        const uint64_t first = table_.gone_offset[p];
+        digest.Add(std::span(table_.gone).subspan(first, table_.gone_offset[p + 1] - first));
       }
+      if (table_.sketch_width > 0) digest.Add(table_.sketch_of(p), table_.sketch_held[p]);
       digests->push_back(digest.Finish());
       offset.push_back(written_ + block_.rows());
     }
     EMPORIUM_RETURN_IF_ERROR(Flush());
-    EMPORIUM_CHECK(written_ == table_.rows(), "partitions hold every row");
+    EMPORIUM_CHECK(written_ == table_.rows, "pieces hold every row of the cut");
     for (Hdf5Handle& dataset : datasets_) {
-      if (!dataset.CloseNow()) return writer_.Failed("a dataset of " + table_.settings().name);
+      if (!dataset.CloseNow()) return writer_.Failed("a dataset of " + table_.name);
     }
-    if (table_.admission() != nullptr) {
-      const Column cells{"sketch", H5T_STD_U8LE, 1, false, sketch_.data()};
-      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), cells, sketch_.size()));
-      const Column held{"sketch_held", H5T_STD_U32LE, 1, false, sketch_held_.data()};
-      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), held, sketch_held_.size()));
+    EMPORIUM_RETURN_IF_ERROR(Whole(group.id(), "offset", H5T_STD_U64LE, offset));
+    if (changes) {
+      EMPORIUM_RETURN_IF_ERROR(Whole(group.id(), "gone", H5T_STD_U64LE, table_.gone));
+      EMPORIUM_RETURN_IF_ERROR(Whole(group.id(), "gone_offset", H5T_STD_U64LE, table_.gone_offset));
     }
-    std::vector<double> totals = table_.total().slots;
-    if (!totals.empty()) {
-      const Column of_slots{"slot_totals", H5T_IEEE_F64LE, 1, false, totals.data()};
-      EMPORIUM_RETURN_IF_ERROR(writer_.WriteWhole(group.id(), of_slots, totals.size()));
+    if (table_.sketch_width > 0) {
+      EMPORIUM_RETURN_IF_ERROR(Whole(group.id(), "sketch", H5T_STD_U8LE, table_.sketch));
+      EMPORIUM_RETURN_IF_ERROR(Whole(group.id(), "sketch_held", H5T_STD_U32LE, table_.sketch_held));
     }
-    const Column column{"offset", H5T_STD_U64LE, 1, false, offset.data()};
-    return writer_.WriteWhole(group.id(), column, offset.size());
+    if (table_.total.slots.empty()) return Status::Ok();
+    return Whole(group.id(), "slot_totals", H5T_IEEE_F64LE, table_.total.slots);
   }
 
  private:
   Status WriteAttributes(hid_t group) {
     const RowLayout& layout = block_.layout;
     const uint8_t popularity = layout.popularity_bytes > 0 ? 1 : 0;
-    const Table::Total& total = table_.total();
-    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.settings().name));
+    const Table::Total& total = table_.total;
+    EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.name));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "dim", H5T_STD_U32LE, layout.dim));
     const auto element = static_cast<uint8_t>(layout.element);
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "element", H5T_STD_U8LE, element));
@@ -180,8 +172,32 @@ class TableWriter {
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_step", H5T_STD_U32LE, total.step));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "total_time", H5T_STD_U32LE, total.time));
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "extra", H5T_STD_U32LE, layout.extra));
-    const uint32_t width = table_.admission() != nullptr ? table_.admission()->width() : 0;
-    return writer_.Attribute(group, "sketch_width", H5T_STD_U32LE, width);
+    return writer_.Attribute(group, "sketch_width", H5T_STD_U32LE, table_.sketch_width);
+  }
+
+  // The rows of one partition, which come in no order.
+  Status WriteRows(RowsDigest* digest) {
+    std::vector<CutPiece> pieces;
+    do {
+      std::optional<CutPiece> piece = source_();
+      if (!piece.has_value()) return Cancelled("the checkpoint was given up");
+      pieces.push_back(*std::move(piece));
+    } while (!pieces.back().last);
+    const size_t record = reader_.record_bytes();
+    std::vector<std::pair<uint64_t, const std::byte*>> rows;
+    for (const CutPiece& piece : pieces) {
+      for (size_t at = 0; at < piece.rows.size(); at += record) {
+        rows.emplace_back(RowReader::KeyOf(piece.rows.data() + at), piece.rows.data() + at);
+      }
+    }
+    std::sort(rows.begin(), rows.end());
+    for (const auto& [key, bytes] : rows) {
+      const RowView& row = reader_.Read(bytes);
+      digest->Add(row, block_.layout.popularity_bytes > 0);
+      block_.Append(row);
+      if (block_.rows() == rows_per_block_) EMPORIUM_RETURN_IF_ERROR(Flush());
+    }
+    return Status::Ok();
   }
 
   Status Flush() {
@@ -194,101 +210,106 @@ class TableWriter {
     return Status::Ok();
   }
 
+  template <class T>
+  Status Whole(hid_t group, const char* name, hid_t type, const std::vector<T>& values) {
+    // HDF5 only reads what it is given to write.
+    return writer_.WriteWhole(group, {name, type, 1, false, const_cast<T*>(values.data())},
+                              values.size());
+  }
+
   Writer& writer_;
-  const Table& table_;
+  const CutTable& table_;
+  const CutSource& source_;
+  RowReader reader_;
   uint64_t rows_per_block_ = 0;
   RowBlock block_;
   std::vector<Hdf5Handle> datasets_;
   uint64_t written_ = 0;
-  std::vector<uint8_t> sketch_;
-  std::vector<uint32_t> sketch_held_;
-  Status failure_;
 };
 
-Status WriteRoot(Writer& writer, hid_t root, const Shard& shard,
-                 const std::vector<PartitionId>& partitions, const std::string& fingerprint) {
-  const Position& position = shard.position();
-  const uint32_t stage = position.stage->value();
-  const uint64_t version = position.version.value();
-  const uint32_t id = shard.config().id.value();
-  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "format", H5T_STD_U32LE, kShardFileFormat));
+Status WriteRoot(Writer& writer, hid_t root, const Cut& cut, const std::string& fingerprint) {
+  const uint32_t stage = cut.position.stage->value();
+  const uint64_t version = cut.position.version.value();
+  const uint32_t format = cut.parent == 0 ? kShardFileFormat : kChangesFileFormat;
+  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "format", H5T_STD_U32LE, format));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "job_fingerprint", fingerprint));
-  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "shard", H5T_STD_U32LE, id));
-  EMPORIUM_RETURN_IF_ERROR(
-      writer.Attribute(root, "partitions", H5T_STD_U32LE, shard.config().partitions));
+  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "shard", H5T_STD_U32LE, cut.shard.value()));
+  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "partitions", H5T_STD_U32LE, cut.partitions));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "stage", H5T_STD_U32LE, stage));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "version", H5T_STD_U64LE, version));
   EMPORIUM_RETURN_IF_ERROR(
-      writer.Attribute(root, "global_step", H5T_STD_U32LE, position.global_step));
+      writer.Attribute(root, "global_step", H5T_STD_U32LE, cut.position.global_step));
+  if (cut.parent != 0) {
+    EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "parent", H5T_STD_U64LE, cut.parent));
+  }
   std::vector<uint16_t> ids;
-  ids.reserve(partitions.size());
-  for (PartitionId p : partitions) ids.push_back(p.value());
+  ids.reserve(cut.partition.size());
+  for (PartitionId p : cut.partition) ids.push_back(p.value());
   return writer.WriteWhole(root, {"partition", H5T_STD_U16LE, 1, false, ids.data()}, ids.size());
 }
 
 // Everything up to the closed and synced file.
-Status WriteContent(const Shard& shard, const std::string& path, const std::string& fingerprint,
+Status WriteContent(const Cut& cut, const CutSource& source, const std::string& path,
+                    const std::string& fingerprint,
                     std::map<PartitionId, std::string>* partition_digests) {
   const Hdf5Quiet quiet;
-  std::vector<PartitionId> partitions = shard.config().owned;
-  std::sort(partitions.begin(), partitions.end());
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> file, OutputFile::Create(path));
   EMPORIUM_FAILPOINT("server.checkpoint_file_opened");
   Writer writer(*file, path);
-  std::vector<std::vector<std::string>> digests(shard.tables());  // [table][partition]
+  std::vector<std::vector<std::string>> digests(cut.tables.size());  // [table][partition]
   {
     const Hdf5Handle root(H5Gopen2(file->id(), "/", H5P_DEFAULT), H5Gclose);
     if (!root.ok()) return writer.Failed("the root group");
-    EMPORIUM_RETURN_IF_ERROR(WriteRoot(writer, root.id(), shard, partitions, fingerprint));
+    EMPORIUM_RETURN_IF_ERROR(WriteRoot(writer, root.id(), cut, fingerprint));
     EMPORIUM_ASSIGN_OR_RETURN(const Hdf5Handle tables, writer.Group(root.id(), "tables"));
-    for (size_t i = 0; i < shard.tables(); ++i) {
-      TableWriter table(writer, shard.table(i));
-      EMPORIUM_RETURN_IF_ERROR(table.Write(tables.id(), partitions, &digests[i]));
+    for (size_t i = 0; i < cut.tables.size(); ++i) {
+      TableWriter table(writer, cut.tables[i], source);
+      EMPORIUM_RETURN_IF_ERROR(
+          table.Write(tables.id(), cut.partition.size(), cut.parent != 0, &digests[i]));
     }
   }
-  for (size_t p = 0; p < partitions.size(); ++p) {
+  for (size_t p = 0; p < cut.partition.size(); ++p) {
     std::vector<TablePart> parts;
-    for (size_t i = 0; i < shard.tables(); ++i) {
-      parts.push_back({std::move(digests[i][p]), shard.table(i).total()});
+    for (size_t i = 0; i < cut.tables.size(); ++i) {
+      parts.push_back({std::move(digests[i][p]), cut.tables[i].total});
     }
-    (*partition_digests)[partitions[p]] = PartitionDigest(parts);
+    (*partition_digests)[cut.partition[p]] = PartitionDigest(parts);
   }
   return file->Finish();
 }
 
 // A checkpoint that cannot fit is not begun: the disk stays usable for whatever else is on it.
-Status CheckSpace(const Shard& shard, const std::string& dir) {
+Status CheckSpace(const Cut& cut, const std::string& dir) {
   uint64_t wanted = kFileOverheadBytes;
-  for (size_t i = 0; i < shard.tables(); ++i) {
-    const RowLayout& layout = shard.table(i).layout();
-    const uint64_t words = 5 + uint64_t{layout.state} + layout.extra;
-    wanted += shard.table(i).rows() * (shard.table(i).weight_bytes() + 4 * words);
-    if (const Admission* const admission = shard.table(i).admission()) wanted += admission->bytes();
+  for (const CutTable& table : cut.tables) {
+    const uint64_t words = 5 + uint64_t{table.layout.state} + table.layout.extra;
+    wanted += table.rows * (WeightBytes(table.layout.element, table.layout.dim) + 4 * words);
+    wanted += table.sketch.size() + table.gone.size() * sizeof(uint64_t);
   }
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(dir, error);
   if (error) return Unavailable(dir + ": " + error.message());
   if (space.available >= wanted) return Status::Ok();
-  return ResourceExhausted(dir + ": the checkpoint of shard " +
-                           std::to_string(shard.config().id.value()) + " needs about " +
-                           std::to_string(wanted >> 20) + " MiB, " +
+  return ResourceExhausted(dir + ": the checkpoint of shard " + std::to_string(cut.shard.value()) +
+                           " needs about " + std::to_string(wanted >> 20) + " MiB, " +
                            std::to_string(space.available >> 20) +
                            " MiB are free; free some space or choose another work_dir");
 }
 
 }  // namespace
 
-Result<ShardFileInfo> WriteShardFile(const Shard& shard, const std::string& dir,
-                                     const std::string& job_fingerprint, uint64_t incarnation) {
-  EMPORIUM_CHECK(shard.position().stage.has_value(), "a checkpoint belongs to a stage");
-  EMPORIUM_RETURN_IF_ERROR(CheckSpace(shard, dir));
+Result<ShardFileInfo> WriteShardFile(const Cut& cut, const CutSource& source,
+                                     const std::string& dir, const std::string& job_fingerprint,
+                                     uint64_t incarnation) {
+  EMPORIUM_RETURN_IF_ERROR(CheckSpace(cut, dir));
   ShardFileInfo info;
-  info.path = "shard-" + std::to_string(shard.config().id.value()) + ".h5";
+  info.parent = cut.parent;
+  info.path = "shard-" + std::to_string(cut.shard.value()) + ".h5";
   const std::string path = dir + "/" + info.path;
   const std::string temporary = dir + "/." + info.path + ".tmp-" + std::to_string(incarnation);
   auto write = [&]() -> Status {
     EMPORIUM_RETURN_IF_ERROR(
-        WriteContent(shard, temporary, job_fingerprint, &info.partition_digests));
+        WriteContent(cut, source, temporary, job_fingerprint, &info.partition_digests));
     EMPORIUM_FAILPOINT("server.checkpoint_file_synced");
     EMPORIUM_ASSIGN_OR_RETURN(info.sha256, runtime::Sha256OfFile(temporary));
     std::error_code error;
@@ -303,6 +324,19 @@ Result<ShardFileInfo> WriteShardFile(const Shard& shard, const std::string& dir,
     ::unlink(temporary.c_str());
     return status;
   }
+  return info;
+}
+
+Result<ShardFileInfo> WriteShardFile(Shard& shard, const std::string& dir,
+                                     const std::string& job_fingerprint, uint64_t incarnation) {
+  const Cut cut = shard.BeginCut(0, 0);
+  const CutSource source = [&shard]() -> std::optional<CutPiece> {
+    CutPiece piece;
+    if (!shard.NextPiece(kCutPieceBytes, &piece)) return std::nullopt;
+    return piece;
+  };
+  Result<ShardFileInfo> info = WriteShardFile(cut, source, dir, job_fingerprint, incarnation);
+  shard.EndCut();
   return info;
 }
 

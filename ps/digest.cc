@@ -66,6 +66,8 @@ void RowsDigest::Add(const RowView& row, bool popularity) {
   buffer_.clear();
 }
 
+void RowsDigest::Add(std::span<const uint64_t> gone) { Append(buffer_, gone); }
+
 void RowsDigest::Add(std::span<const uint8_t> sketch, uint32_t held) {
   Append(buffer_, sketch);
   Append(buffer_, held);

@@ -4,7 +4,8 @@
 //                          | total f64 for each counter) for each table by id )
 //   rows      := SHA-256( (key u64 | weights | state f32.. | popularity f32 if kept
 //                          | last_step u32 | updates u32 | extra u32..) for each row by ascending
-//                         key, then sketch u8.. | held u32 if the table has an admission sketch )
+//                         key, then gone u64.. in a checkpoint of changes, then sketch u8..
+//                         | held u32 if the table has an admission sketch )
 //
 // little endian; weights in the bytes of the table's element type (proto/element.h). The table's
 // totals are the same on every shard, so they may stand in every partition. Values; belongs
@@ -41,7 +42,9 @@ class RowsDigest {
  public:
   // Rows in ascending order of key.
   void Add(const RowView& row, bool popularity);
-  // The partition's admission sketch, behind the rows.
+  // Keys whose rows went, behind the rows: in a checkpoint of changes alone.
+  void Add(std::span<const uint64_t> gone);
+  // The partition's admission sketch, behind these.
   void Add(std::span<const uint8_t> sketch, uint32_t held);
   std::string Finish();
 

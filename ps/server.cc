@@ -122,6 +122,7 @@ void Server::Control() {
   }
   commands_.Close();
   executor_.join();
+  checkpoint_job_.reset();
   if (status.ok()) SayFarewell();
   runtime::MutexLock lock(mutex_);
   left_ = true;
@@ -148,17 +149,17 @@ Status Server::Register() {
   heartbeat_ms_ = registered.heartbeat_ms > 0 ? registered.heartbeat_ms : limits::kHeartbeatMs;
   lease_ms_ = registered.lease_ms > 0 ? registered.lease_ms : limits::kLeaseMs;
   runtime::MutexLock lock(mutex_);
-  seen_ = 0;
+  seen_ = told_sequence_ = told_checkpoint_ = 0;
   outcome_ = {};
+  written_ = {};
   return Status::Ok();
 }
 
 Status Server::RegisterUntilKnown() {
-  // A command of the time before must not be reported as one of the time after.
-  while (!stop_requested()) {
-    WaitForOutcome(limits::kHeartbeatMs);
+  {
+    // A command of the time before must not be reported as one of the time after.
     runtime::MutexLock lock(mutex_);
-    if (outcome_.sequence == seen_) break;
+    while (!stop_ && outcome_.sequence < seen_) changed_.Wait(mutex_);
   }
   int tries = 0;
   while (!stop_requested()) {
@@ -225,7 +226,9 @@ Result<control::Command> Server::Await() {
   EMPORIUM_FAILPOINT("server.report_sent");
   runtime::MutexLock lock(mutex_);
   // They have arrived; a new outcome may have come meanwhile.
-  if (outcome_.sequence == report.done_sequence) outcome_.shard_files.clear();
+  told_sequence_ = report.done_sequence;
+  told_checkpoint_ = report.checkpoint;
+  if (written_.checkpoint == report.checkpoint) written_.files.clear();
   return command;
 }
 
@@ -278,8 +281,10 @@ control::Report Server::MakeReport() {
   if (outcome_.sequence == seen_) {
     report.error = outcome_.status.ok() ? "" : outcome_.status.message();
     report.error_code = static_cast<int32_t>(outcome_.status.code());
-    report.shard_files = outcome_.shard_files;
   }
+  report.checkpoint = written_.checkpoint;
+  report.checkpoint_error = written_.status.ok() ? "" : written_.status.message();
+  report.shard_files = written_.files;
   report.seconds_by_part = seconds_;
   report.seconds_by_part["apply"] = applying;
   report.seconds_by_part["serve"] = serving;
@@ -300,7 +305,12 @@ void Server::SayFarewell() {
 void Server::WaitForOutcome(int64_t milliseconds) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
   runtime::MutexLock lock(mutex_);
-  while (!stop_ && outcome_.sequence < seen_) {
+  const auto in_work = [this]() EMPORIUM_REQUIRES(mutex_) {
+    const bool news =
+        outcome_.sequence != told_sequence_ || written_.checkpoint != told_checkpoint_;
+    return !news && (outcome_.sequence < seen_ || writing_ != 0);
+  };
+  while (!stop_ && in_work()) {
     if (!changed_.WaitUntil(mutex_, deadline)) return;
   }
 }

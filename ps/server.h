@@ -1,6 +1,7 @@
 // A server: some shards with a thread each, and one thread that keeps the way to the scheduler
 // open, takes its commands and reports. The commands are carried out by a third kind of thread, so
-// that the heartbeat goes on while a large checkpoint is written.
+// that the heartbeat goes on while a large checkpoint is read. Files of a checkpoint are written by a
+// fourth kind, one a shard, while shards serve on (ps/checkpoint_job.h).
 //
 // When the scheduler cannot be reached the server asks again with growing pauses until it is told
 // to stop. Its shards serve until the lease is over, and again when the scheduler has been reached:
@@ -21,6 +22,7 @@
 #include "proto/Scheduler.h"
 #include "proto/job.pb.h"
 #include "proto/status.h"
+#include "ps/checkpoint_job.h"
 #include "ps/page_ahead.h"
 #include "ps/shard_thread.h"
 #include "runtime/queue.h"
@@ -65,7 +67,12 @@ class Server {
   struct Outcome {
     int64_t sequence = 0;
     Status status;
-    std::vector<control::ShardFile> shard_files;
+  };
+  // What came of the newest checkpoint whose cut was taken.
+  struct Written {
+    int64_t checkpoint = 0;
+    Status status;
+    std::vector<control::ShardFile> files;
   };
   using Work =
       std::function<Status(size_t i, std::unique_ptr<Shard>& shard, std::vector<Send>* out)>;
@@ -82,7 +89,8 @@ class Server {
   control::Report MakeReport() EMPORIUM_EXCLUDES(mutex_);
   void SayFarewell() EMPORIUM_EXCLUDES(mutex_);
   bool stop_requested() const EMPORIUM_EXCLUDES(mutex_);
-  // Until the newest command taken is done, or so much time has passed, or stop was requested.
+  // Until there is something to report that was not, or nothing is in work, or so much time has
+  // passed, or stop was requested.
   void WaitForOutcome(int64_t milliseconds) EMPORIUM_EXCLUDES(mutex_);
   // A pause that grows from try to try; ends early when stop was requested.
   void Pause(int* tries) EMPORIUM_EXCLUDES(mutex_);
@@ -90,9 +98,14 @@ class Server {
   // The executor's thread.
   void Execute() EMPORIUM_EXCLUDES(mutex_);
   Status Restore(const control::Command& command);
-  Result<std::vector<control::ShardFile>> Checkpoint(const control::Command& command);
-  // Runs `work` on every shard's thread, side by side; the first error.
-  Status OnEveryShard(const Work& work);
+  // Takes the cut of every shard, and has the files written.
+  Status Checkpoint(const control::Command& command);
+  // On a thread of the job that has written them, or could not.
+  void TakeWritten(int64_t number, Result<std::vector<control::ShardFile>> files, double seconds)
+      EMPORIUM_EXCLUDES(mutex_);
+  // Runs `work` on every shard's thread, side by side; the first error. `feeds`: of the cuts that
+  // the work takes, or empty.
+  Status OnEveryShard(const Work& work, const CheckpointJob::Feeds& feeds = {});
 
   const ServerConfig config_;
   PageAhead page_ahead_;  // of all shards
@@ -107,6 +120,8 @@ class Server {
   int64_t lease_ms_ = 0;
   bool serving_ = true;
 
+  std::unique_ptr<CheckpointJob> checkpoint_job_;  // executor's; after it has ended, control's
+
   runtime::Queue<control::Command> commands_;
   mutable runtime::Mutex mutex_;
   runtime::CondVar changed_;
@@ -115,6 +130,10 @@ class Server {
   Status left_why_ EMPORIUM_GUARDED_BY(mutex_);
   int64_t seen_ EMPORIUM_GUARDED_BY(mutex_) = 0;                       // newest command taken
   Outcome outcome_ EMPORIUM_GUARDED_BY(mutex_);                        // of the newest command done
+  Written written_ EMPORIUM_GUARDED_BY(mutex_);
+  int64_t writing_ EMPORIUM_GUARDED_BY(mutex_) = 0;        // checkpoint in work; 0: none
+  int64_t told_sequence_ EMPORIUM_GUARDED_BY(mutex_) = 0;  // outcomes that the scheduler knows
+  int64_t told_checkpoint_ EMPORIUM_GUARDED_BY(mutex_) = 0;
   std::map<std::string, double> seconds_ EMPORIUM_GUARDED_BY(mutex_);  // by kind of command
 
   std::thread executor_;

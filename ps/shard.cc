@@ -35,6 +35,7 @@ Shard::Shard(Config config)
     EMPORIUM_CHECK(config_.tables[i].id.value() == i, "a table's id is its position");
     tables_.push_back(std::make_unique<Table>(config_.tables[i], config_.partitions, config_.owned,
                                               config_.page_ahead));
+    if (config_.follow_changes) tables_[i]->FollowChanges();
     step_rows_.emplace_back(config_.tables[i]);
     added_totals_.push_back(tables_[i]->totals(0));
   }

@@ -38,6 +38,7 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "ps/barrier.h"
+#include "ps/cut.h"
 #include "ps/frame_bytes.h"
 #include "ps/pull_memory.h"
 #include "ps/step_rows.h"
@@ -51,14 +52,6 @@ using PeerId = std::string;
 struct Send {
   PeerId peer;
   Bytes bytes;
-};
-
-// Where a shard stands.
-struct Position {
-  std::optional<StageId> stage;  // nothing: no train stage has begun
-  Step version;                  // updates applied in the stage
-  uint32_t global_step = 0;      // updates applied in all stages
-  friend bool operator==(const Position&, const Position&) = default;
 };
 
 struct ShardCounters {
@@ -91,7 +84,8 @@ class Shard {
     std::vector<TableSettings> tables;  // index: TableId
     uint64_t max_staged_bytes = limits::kMaxStagedBytesPerShard;
     uint32_t max_parked_pulls = limits::kMaxParkedPullsPerShard;
-    uint64_t memory_bytes = 0;  // for rows and what waits; 0: no bound
+    uint64_t memory_bytes = 0;    // for rows and what waits; 0: no bound
+    bool follow_changes = false;  // so that cuts of changes can be made
   };
 
   explicit Shard(Config config);
@@ -107,6 +101,16 @@ class Shard {
   // Makes the shard stand ready for a checkpoint of `stage` at `step` (a stage that has not begun
   // is begun at step 0). FailedPrecondition when it stands elsewhere or a step is half staged.
   Status ReadyForCheckpoint(StageId stage, Step step, std::vector<Send>* out);
+  // Takes a cut for checkpoint `number` where the shard stands, which is at a stage (ps/cut.h). It
+  // is of the changes since checkpoint `parent` if that was the cut before and all that changed is
+  // known; else of all rows. One that is not complete is given up.
+  Cut BeginCut(uint64_t number, uint64_t parent);
+  // Copies the next rows of the cut, about `bytes` of them; false when there are none, or no cut.
+  bool NextPiece(size_t bytes, CutPiece* piece);
+  void EndCut();
+  // Memory that the cut under way takes.
+  uint64_t cut_bytes() const;
+
   // Stands where a checkpoint stood, with nothing staged; the tables were restored by the caller.
   void RestorePosition(const Position& position);
   // Whether frames are taken at all; others are answered Busy. At first they are.
@@ -188,6 +192,8 @@ class Shard {
   Position position_;
   Generation generation_;
   bool serving_ = true;
+  std::optional<size_t> cut_table_;  // whose rows are copied next; nothing: no cut is under way
+  uint64_t last_cut_ = 0;            // checkpoint that changes are followed since; 0: none
   Barrier barrier_;
   std::vector<ParkedPull> parked_;  // all for version + 1
   std::deque<ParkedPull> due_;      // for the present version, to be answered

@@ -15,6 +15,7 @@ constexpr uint64_t kBlockBytes = 1 << 20;
 constexpr uint64_t kMaxRowsPerBlock = 1 << 16;
 // More than any row has.
 constexpr uint32_t kMaxState = 4 * limits::kMaxDim;        // floats
+constexpr uint64_t kMaxGone = uint64_t{1} << 32;           // keys of a table
 constexpr uint32_t kMaxExtra = 1 + 2 * limits::kMaxSlots;  // words, see ps/row_slots.h
 
 Status ReadAttribute(hid_t object, const std::string& where, const char* name, hid_t type,
@@ -163,9 +164,14 @@ Status ShardFile::ReadFacts() {
   uint32_t stage = 0;
   uint64_t version = 0;
   EMPORIUM_RETURN_IF_ERROR(read("format", H5T_NATIVE_UINT32, &facts_.format));
-  if (facts_.format != kShardFileFormat) {
+  if (facts_.format != kShardFileFormat && facts_.format != kChangesFileFormat) {
     return InvalidArgument(path_ + ": format " + std::to_string(facts_.format) +
-                           ", this build reads " + std::to_string(kShardFileFormat));
+                           ", this build reads " + std::to_string(kShardFileFormat) + " and " +
+                           std::to_string(kChangesFileFormat));
+  }
+  if (facts_.format == kChangesFileFormat) {
+    EMPORIUM_RETURN_IF_ERROR(read("parent", H5T_NATIVE_UINT64, &facts_.parent));
+    if (facts_.parent == 0) return DataLoss(path_ + ": changes since no checkpoint");
   }
   EMPORIUM_RETURN_IF_ERROR(
       ReadAttribute(root.id(), path_, "job_fingerprint", &facts_.job_fingerprint));
@@ -242,6 +248,8 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
       !std::is_sorted(facts.offset.begin(), facts.offset.end())) {
     return DataLoss(where + ": offsets do not fit the partitions");
   }
+  facts.rows = facts.offset.back();
+  if (facts_.parent != 0) EMPORIUM_RETURN_IF_ERROR(ReadGone(group.id(), where, &facts));
   if (H5Lexists(group.id(), "slot_totals", H5P_DEFAULT) > 0) {
     EMPORIUM_RETURN_IF_ERROR(ReadWhole(group.id(), where, "slot_totals", H5T_NATIVE_DOUBLE,
                                        limits::kMaxSlots, &facts.total.slots));
@@ -262,11 +270,24 @@ Result<ShardFile::TableFacts> ShardFile::ReadTable(size_t table) const {
     const Hdf5Handle dataset(H5Dopen2(group.id(), column.name, H5P_DEFAULT), H5Dclose);
     if (!dataset.ok()) return Hdf5Error(where + ": no dataset " + column.name);
     const auto [rows, width] = ExtentOf(dataset.id(), column.vector);
-    if (rows != facts.rows() || width != column.width || !Holds(dataset.id(), rows, width)) {
+    if (rows != facts.rows || width != column.width || !Holds(dataset.id(), rows, width)) {
       return DataLoss(where + "/" + column.name + ": not the size that the offsets say");
     }
   }
   return facts;
+}
+
+Status ShardFile::ReadGone(hid_t group, const std::string& where, TableFacts* facts) const {
+  EMPORIUM_RETURN_IF_ERROR(
+      ReadWhole(group, where, "gone", H5T_NATIVE_UINT64, kMaxGone, &facts->gone));
+  EMPORIUM_RETURN_IF_ERROR(ReadWhole(group, where, "gone_offset", H5T_NATIVE_UINT64,
+                                     limits::kMaxPartitions + 1, &facts->gone_offset));
+  const std::vector<uint64_t>& offset = facts->gone_offset;
+  if (offset.size() != partition_.size() + 1 || offset.front() != 0 ||
+      offset.back() != facts->gone.size() || !std::is_sorted(offset.begin(), offset.end())) {
+    return DataLoss(where + ": keys that went do not fit the partitions");
+  }
+  return Status::Ok();
 }
 
 Status ShardFile::Read(size_t table, uint64_t first, uint64_t count, RowBlock* block) const {

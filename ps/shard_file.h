@@ -4,12 +4,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "proto/ids.h"
+#include "proto/manifest.pb.h"
 #include "proto/status.h"
+#include "ps/cut.h"
 #include "ps/hdf5.h"
 #include "ps/shard.h"
 #include "ps/table.h"
@@ -50,6 +54,7 @@ struct ShardFileFacts {
   std::string job_fingerprint;
   uint32_t shard = 0;
   uint32_t partitions = 0;  // of the key space
+  uint64_t parent = 0;      // checkpoint that the file holds the changes since; 0: all rows
   Position position;
 };
 
@@ -57,20 +62,14 @@ struct ShardFileFacts {
 // rest of the file before it is believed.
 class ShardFile {
  public:
-  struct TableFacts {
-    std::string name;
-    RowLayout layout;
-    Table::Total total;
+  struct TableFacts : CutTable {
     std::vector<uint64_t> offset;  // [partitions of the file + 1]
-    // Admission: sketches of the file's partitions, one after another, and what they hold.
-    uint32_t sketch_width = 0;  // 0: none
-    std::vector<uint8_t> sketch;
-    std::vector<uint32_t> sketch_held;
-    std::span<const uint8_t> sketch_of(size_t partition) const {
-      const size_t cells = size_t{kSketchRows} * sketch_width;
-      return std::span(sketch).subspan(partition * cells, cells);
+    // Of a file of changes: keys whose rows went, of the file's i-th partition.
+    std::span<const uint64_t> gone_of(size_t partition) const {
+      if (gone_offset.empty()) return {};
+      const uint64_t first = gone_offset[partition];
+      return std::span(gone).subspan(first, gone_offset[partition + 1] - first);
     }
-    uint64_t rows() const { return offset.back(); }
   };
 
   static Result<std::unique_ptr<ShardFile>> Open(const std::string& path);
@@ -90,12 +89,45 @@ class ShardFile {
  private:
   Status ReadFacts();
   Result<TableFacts> ReadTable(size_t table) const;
+  Status ReadGone(hid_t group, const std::string& where, TableFacts* facts) const;
 
   const std::string path_;
   Hdf5Handle file_;
   ShardFileFacts facts_;
   std::vector<PartitionId> partition_;
   std::vector<TableFacts> tables_;
+};
+
+// The files of a checkpoint one after another, as the manifest names them, and what they must have
+// in common: one cut, one set of totals, and that changes follow what they are changes to.
+class CheckpointFiles {
+ public:
+  // Both outlive it.
+  CheckpointFiles(const std::string& dir, const spec::CheckpointManifest& manifest)
+      : dir_(dir), manifest_(manifest) {}
+
+  bool more() const { return next_ < manifest_.file_size(); }
+  // Opens the next one. DataLoss when it does not fit the others.
+  Result<std::unique_ptr<ShardFile>> Next();
+  // Whether the file that was opened last is of this checkpoint, and not of an earlier one.
+  bool newest() const { return NumberOf(manifest_.file(next_ - 1)) == manifest_.number(); }
+  // Of the checkpoint, once one of its own files has been opened.
+  const std::optional<Position>& position() const { return position_; }
+  const std::vector<Table::Total>& totals() const { return totals_; }
+
+ private:
+  uint64_t NumberOf(const spec::ManifestFile& file) const {
+    return file.has_checkpoint() ? file.checkpoint() : manifest_.number();
+  }
+  Status CheckFollows(const ShardFile& file);
+  Status CheckAlike(const ShardFile& file);
+
+  const std::string& dir_;
+  const spec::CheckpointManifest& manifest_;
+  int next_ = 0;
+  std::vector<PartitionId> before_;  // partitions of the file before
+  std::optional<Position> position_;
+  std::vector<Table::Total> totals_;
 };
 
 }  // namespace emporium::ps

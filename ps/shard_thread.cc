@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "proto/frame.h"
+#include "proto/limits.h"
+#include "ps/checkpoint.h"
 #include "runtime/clock.h"
 #include "runtime/failpoint.h"
 
@@ -19,12 +21,15 @@ class ShardThread::Loop {
     PeerId peer;
     runtime::Message message;
     for (;;) {
-      if (socket_->Receive(peer, message, -1)) HandleFrame(peer, std::move(message));
+      const bool copies = feed_ != nullptr && feed_->HasRoom();
+      if (socket_->Receive(peer, message, copies ? 0 : -1)) HandleFrame(peer, std::move(message));
       Orders orders = outside_->TakeOrders();
-      for (const Task& task : orders.tasks) {
+      for (auto& [task, feed] : orders.tasks) {
         task(shard_, &out_);
+        if (feed != nullptr) feed_ = std::move(feed);
         SendOut();
       }
+      if (feed_ != nullptr) CopyOn();
       if (orders.status || !orders.tasks.empty()) outside_->Publish(Status());
       if (orders.stop) return;
     }
@@ -45,6 +50,27 @@ class ShardThread::Loop {
     } while (shard_->AnswerNext(&out_));
     EMPORIUM_FAILPOINT("server.frame_answered");
     (applied ? seconds_applying_ : seconds_serving_) += watch.Seconds();
+  }
+
+  // The next piece of the cut, if it is wanted now or must not wait.
+  void CopyOn() {
+    if (shard_ == nullptr || feed_->closed()) {
+      if (shard_ != nullptr) shard_->EndCut();
+      feed_.reset();
+      return;
+    }
+    do {
+      const bool full = shard_->cut_bytes() > limits::kMaxCutBytes;
+      if (!feed_->HasRoom() && !full) return;
+      CutPiece piece;
+      if (!shard_->NextPiece(kCutPieceBytes, &piece)) {
+        feed_->Close();
+        feed_.reset();
+        return;
+      }
+      // The writer may have closed it: the next call ends the cut.
+      if (!feed_->Put(std::move(piece))) return;
+    } while (shard_->cut_bytes() > limits::kMaxCutBytes);
   }
 
   // Before the scheduler has said what to restore.
@@ -101,6 +127,7 @@ class ShardThread::Loop {
   ShardThread* const outside_;
   const std::unique_ptr<runtime::ServerSocket> socket_;
   std::unique_ptr<Shard> shard_;
+  std::shared_ptr<CutFeed> feed_;  // of the cut under way
   std::vector<Send> out_;
   uint64_t refused_early_ = 0;
   double seconds_applying_ = 0;
@@ -137,10 +164,12 @@ ShardThread::~ShardThread() {
   thread_.join();
 }
 
-void ShardThread::Post(Task task) {
+void ShardThread::Post(Task task) { PostCut(std::move(task), nullptr); }
+
+void ShardThread::PostCut(Task task, std::shared_ptr<CutFeed> feed) {
   {
     runtime::MutexLock lock(mutex_);
-    orders_.tasks.push_back(std::move(task));
+    orders_.tasks.emplace_back(std::move(task), std::move(feed));
   }
   waker_.Wake();
 }

@@ -1,5 +1,7 @@
 // A thread with its socket and the shard that it serves. Frames are handled one by one; tasks that
 // other threads post (restore, checkpoint) run between two frames, with the shard to themselves.
+// The rows of a cut are copied between frames too, a piece after each; when too much has been copied
+// aside meanwhile (kMaxCutBytes), frames wait for the pieces.
 //
 // The object may be used by any thread; the shard belongs to the thread inside. Until a task has
 // put a shard in place, frames are answered Busy.
@@ -11,9 +13,11 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "proto/status.h"
+#include "ps/cut_feed.h"
 #include "ps/shard.h"
 #include "runtime/thread_annotations.h"
 #include "runtime/transport.h"
@@ -58,6 +62,11 @@ class ShardThread {
 
   const std::string& endpoint() const { return endpoint_; }  // with the port that was bound
   void Post(Task task) EMPORIUM_EXCLUDES(mutex_);
+  // The same for a task that takes a cut of the shard: its pieces go into `feed` from then on, which
+  // is closed after the last. A cut of before is given up.
+  void PostCut(Task task, std::shared_ptr<CutFeed> feed) EMPORIUM_EXCLUDES(mutex_);
+  // Of the thread, for a CutFeed.
+  const runtime::Waker& waker() const { return waker_; }
   // As it was after the last task or the last RefreshStatus that has been run.
   ShardStatus status() const EMPORIUM_EXCLUDES(mutex_);
   // Asks for a newer status; does not wait for it.
@@ -69,7 +78,7 @@ class ShardThread {
   class Loop;
   // What is to be done besides frames.
   struct Orders {
-    std::vector<Task> tasks;
+    std::vector<std::pair<Task, std::shared_ptr<CutFeed>>> tasks;
     bool status = false;
     bool stop = false;
   };

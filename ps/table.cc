@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proto/check.h"
+#include "ps/cut.h"
 #include "ps/row_pass.h"
 #include "ps/table_impl.h"
 
@@ -56,6 +57,7 @@ Slot Table::Impl::Occupy(uint64_t key) {
   const Slot slot = slabs.Allocate(index.Bin(key));
   index.Insert(key, slot);
   if (settings.popularity) stats.Add(key, 0, 0);
+  AfterOccupy(slot);
   return slot;
 }
 
@@ -113,7 +115,8 @@ uint32_t Table::weight_bytes() const { return impl_->shape().weight_bytes(); }
 uint64_t Table::rows() const { return impl_->index.size(); }
 uint64_t Table::bytes() const {
   const uint64_t sketch = impl_->admission.has_value() ? impl_->admission->bytes() : 0;
-  return impl_->index.resident() + impl_->slabs.resident() + sketch;
+  const uint64_t changes = impl_->changes.has_value() ? impl_->changes->bytes() : 0;
+  return impl_->index.resident() + impl_->slabs.resident() + sketch + changes + cut_bytes();
 }
 uint32_t Table::bytes_of_row() const {
   constexpr uint32_t kIndexBytes = 16;
@@ -268,6 +271,7 @@ uint64_t Table::Erase(std::span<const uint64_t> keys) {
   for (const uint64_t key : keys) {
     const Slot slot = t.index.Erase(key);
     if (slot == kNoSlot) continue;
+    t.BeforeErase(key, slot);
     const std::byte* const tail = t.slabs.At(slot).tail;
     if (t.settings.popularity) t.stats.Remove(key, t.StoredPopularity(tail), t.TickOf(tail));
     if (!t.slot_stats.empty()) t.slot_stats.Remove(key, t.shape().Extra(tail), t.TickOf(tail));
@@ -282,8 +286,10 @@ void Table::CompactPartition(PartitionId partition) {
   const Index::Bins bins = t.index.BinsOf(partition);
   for (uint32_t bin = bins.begin; bin < bins.end; ++bin) {
     std::vector<Index::Entry> entries = t.index.List(bin);
-    std::vector<Slot> slots = Impl::SlotsOf(entries);
+    const std::vector<Slot> before = Impl::SlotsOf(entries);
+    std::vector<Slot> slots = before;
     t.slabs.Compact(bin, slots);
+    t.AfterMove(bin, before);
     for (size_t i = 0; i < entries.size(); ++i) entries[i].slot = slots[i];
     t.index.Rebuild(bin, entries);
   }
@@ -309,22 +315,9 @@ void Table::ForEachRow(PartitionId partition,
   std::sort(entries.begin(), entries.end(),
             [](const Index::Entry& a, const Index::Entry& b) { return a.key < b.key; });
   const std::vector<Slot> slots = Impl::SlotsOf(entries);
-  std::vector<float> weights(t.layout().dim);
-  std::vector<float> state(t.layout().state);
-  RowView view;
-  view.weights = weights;
-  view.state = state;
+  RowReader reader(t.layout());
   ForRows<true, 0>(t.slabs, slots, [&](size_t i, const Slabs::ConstRowRef& row) {
-    view.key = entries[i].key;
-    view.raw = {row.weights, t.shape().weight_bytes()};
-    Decode(t.layout().element, row.weights, t.layout().dim, weights.data());
-    std::copy_n(RowShape::State(row.tail), state.size() * sizeof(float),
-                reinterpret_cast<std::byte*>(state.data()));
-    view.last_step = t.shape().LastStep(row.tail);
-    view.popularity = t.StoredPopularity(row.tail);
-    view.extra = {t.shape().Extra(row.tail), t.layout().extra * sizeof(uint32_t)};
-    view.updates = t.shape().Updates(row.tail);
-    visit(view);
+    visit(reader.Read(entries[i].key, row.weights, row.tail));
   });
 }
 
@@ -336,6 +329,8 @@ void Table::Clear() {
   impl_->stats.Clear();
   impl_->slot_stats.Clear();
   if (impl_->admission.has_value()) impl_->admission->Clear();
+  EndCut();
+  if (impl_->changes.has_value()) FollowChanges();
 }
 
 }  // namespace emporium::ps

@@ -32,6 +32,9 @@
 
 namespace emporium::ps {
 
+struct CutPiece;
+struct CutTable;
+
 // A row as checkpoint and tests see it.
 struct RowView {
   uint64_t key = 0;
@@ -110,8 +113,8 @@ class Table {
   // One optimizer update of each slot (distinct slots).
   struct UpdateBatch {
     // Of the slots; needed where numbers are rounded at random, so by tables that are not FP32 and
-    // for popularity in less than 4 bytes, and to know the most popular keys; and where slots are
-    // counters.
+    // for popularity in less than 4 bytes, and to know the most popular keys; where slots are
+    // counters; and while a cut is under way.
     std::span<const uint64_t> keys;
     std::span<const Slot> slots;
     std::span<const float> gradients;  // [slots, dim], summed
@@ -196,6 +199,21 @@ class Table {
   };
   const Total& total() const;
   void RestoreTotal(Total total);
+
+  // -- Checkpoints (ps/cut.h) --
+  // From now on it is known which rows change between two cuts: a bit for each row.
+  void FollowChanges();
+  // Whether a cut of changes alone can be made: they were followed since the cut before.
+  bool KnowsChanges() const;
+  // Takes a cut of all rows, or of those that have changed since the cut before; one that is not
+  // complete is given up. `partitions`: all that the table has, ascending.
+  CutTable BeginCut(const std::vector<PartitionId>& partitions, bool changes);
+  // Adds the cut's next rows to a piece of about `bytes`; they are of one partition. False when
+  // there is no cut, or no rest of it.
+  bool NextPiece(size_t bytes, CutPiece* piece);
+  void EndCut();
+  // Memory that the cut under way takes.
+  uint64_t cut_bytes() const;
 
   // Every row of one partition, in ascending order of key. Reads that partition only.
   void ForEachRow(PartitionId partition, const std::function<void(const RowView&)>& visit) const;

@@ -13,9 +13,11 @@
 #include "ps/optimizer.h"
 #include "ps/popularity.h"
 #include "ps/popularity_code.h"
+#include "ps/row_bits.h"
 #include "ps/slab.h"
 #include "ps/slot_stats.h"
 #include "ps/table.h"
+#include "ps/table_cut.h"
 
 namespace emporium::ps {
 
@@ -45,6 +47,14 @@ class Table::Impl {
   // Adds the rows of `entries` to the statistics, but those of `gone` (ascending).
   void CountStaying(std::span<const Index::Entry> entries, std::span<const uint64_t> gone,
                     PopularityStats* to, SlotStats* slots_to) const;
+
+  // To be called before rows change or go: a cut under way gets them as they are.
+  void BeforeChange(std::span<const uint64_t> keys, std::span<const Slot> slots);
+  void BeforeErase(uint64_t key, Slot slot);
+  // A row that has just been made.
+  void AfterOccupy(Slot slot);
+  // The rows of a bin have moved: the one that was in before[i] is number i now.
+  void AfterMove(uint32_t bin, std::span<const Slot> before);
 
   bool event_time() const { return settings.event_time(); }
   uint32_t TickOf(const std::byte* tail) const {
@@ -82,6 +92,8 @@ class Table::Impl {
   PopularityStats stats;
   SlotStats slot_stats;
   std::optional<Admission> admission;
+  std::optional<RowChanges> changes;  // since the last cut, where they are followed
+  std::optional<TableCut> cut;        // under way
   std::vector<float> scratch;  // of Apply
 };
 

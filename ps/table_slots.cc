@@ -26,6 +26,7 @@ void Table::Observe(std::span<const uint64_t> keys, std::span<const Slot> slots,
   Impl& t = *impl_;
   EMPORIUM_CHECK(keys.size() == slots.size() && observed.size() == slots.size(),
                  "an observation for every row");
+  t.BeforeChange(keys, slots);
   for (size_t i = 0; i < slots.size(); ++i) {
     if (slots[i] == kNoSlot) continue;
     std::byte* const tail = t.slabs.At(slots[i]).tail;

@@ -175,6 +175,7 @@ void Table::Apply(const UpdateBatch& batch) {
       t.fp32() && (!t.settings.popularity || t.layout().popularity_bytes == sizeof(float));
   EMPORIUM_CHECK((exact && t.slot_stats.empty()) || batch.keys.size() == rows,
                  "what rounds or is a counter needs the keys");
+  t.BeforeChange(batch.keys, batch.slots);
   Updater(t, batch).Run();
 }
 

@@ -1,6 +1,8 @@
 // Places at which a test can have the process end as if it had been killed there: exactly between
 // two things that must not depend on both having happened. `--failpoint=NAME[:N]` arms one of them
 // in a process, for the N-th time that it is passed (default: the first). tests/chaos visits all.
+// `--failpoint=NAME,NAME...@FILE` ends nothing: it appends a line to FILE for each time that one of
+// them is passed, "NAME nanoseconds" of the monotonic clock, to measure what lies between.
 //
 // Any thread. Armed once, before anything is started; a place that is not armed costs one load.
 #pragma once
@@ -23,6 +25,7 @@ inline constexpr std::array kFailpoints = {
     std::string_view("scheduler.chunk_taken"),
     std::string_view("scheduler.metrics_taken"),
     std::string_view("scheduler.checkpoint_dir_made"),
+    std::string_view("scheduler.checkpoint_parents_linked"),
     std::string_view("scheduler.checkpoint_files_verified"),
     std::string_view("scheduler.checkpoint_manifest_written"),
     std::string_view("scheduler.checkpoint_manifest_read"),
@@ -41,6 +44,7 @@ inline constexpr std::array kFailpoints = {
     std::string_view("server.restore_shard_read"),
     std::string_view("server.restore_done"),
     std::string_view("server.checkpoint_begun"),
+    std::string_view("server.checkpoint_cut"),
     std::string_view("server.checkpoint_file_opened"),
     std::string_view("server.checkpoint_file_synced"),
     std::string_view("server.checkpoint_file_renamed"),
@@ -69,7 +73,8 @@ inline constexpr std::array kFailpoints = {
     std::string_view("worker.metrics_put"),
 };
 
-// Arms "NAME" or "NAME:N". InvalidArgument for a name that there is not.
+// Arms "NAME", "NAME:N" or "NAME,NAME...@FILE". InvalidArgument for a name that there is not,
+// Unavailable when the file cannot be written.
 Status ArmFailpoint(const std::string& text);
 
 namespace internal {

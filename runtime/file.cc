@@ -159,6 +159,16 @@ Status RenameDurably(const std::string& from, const std::string& to) {
   return FsyncDir(DirectoryOf(to));
 }
 
+Status LinkFile(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) == 0) return Status::Ok();
+  const bool copies = errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK || errno == EXDEV;
+  if (!copies) return SystemError("link to " + to, from, errno);
+  std::error_code error;
+  std::filesystem::copy_file(from, to, error);
+  if (error) return SystemError("copy to " + to, from, error.value());
+  return FsyncFile(to);
+}
+
 Status ReplaceDirDurably(const std::string& from, const std::string& to) {
   const auto swap = [&](unsigned int flags) {
     return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;

@@ -21,6 +21,10 @@ Status FsyncDir(const std::string& path);
 // Renames and syncs the directory of the new name.
 Status RenameDurably(const std::string& from, const std::string& to);
 
+// Gives the file `from` a second name; where the file system knows no second names, copies it there
+// and syncs the copy. The directory is not synced.
+Status LinkFile(const std::string& from, const std::string& to);
+
 // Puts the finished directory `from` under the name `to` and syncs that name. What had the name
 // before is removed; until the new one has it, in one moment, nobody sees it gone. (On a file
 // system that cannot exchange two names there is a short moment without either.)

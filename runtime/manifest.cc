@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <set>
 
 #include "runtime/failpoint.h"
 #include "runtime/file.h"
@@ -46,6 +47,15 @@ class FirstComplaint : public google::protobuf::io::ErrorCollector {
  private:
   std::string text_;
 };
+
+// The checkpoint that the oldest file of this one was written for.
+uint64_t BaseOf(const CheckpointInfo& info) {
+  uint64_t base = info.number;
+  for (const spec::ManifestFile& file : info.manifest.file()) {
+    if (file.has_checkpoint()) base = std::min(base, file.checkpoint());
+  }
+  return base;
+}
 
 Status SystemError(const std::string& path, const std::error_code& error) {
   return Unavailable(path + ": " + error.message());
@@ -110,7 +120,7 @@ Result<spec::CheckpointManifest> ReadManifest(const std::string& dir) {
   return manifest;
 }
 
-Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest) {
+Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manifest) {
   for (const spec::ManifestFile& file : manifest.file()) {
     const fs::path path = fs::path(dir) / file.path();
     std::error_code error;
@@ -120,7 +130,14 @@ Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manif
     return DataLoss(path.string() + ": has " + std::to_string(bytes) +
                     " bytes, the manifest says " + std::to_string(file.bytes()));
   }
+  return Status::Ok();
+}
+
+Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest,
+                   bool earlier) {
+  EMPORIUM_RETURN_IF_ERROR(VerifySizes(dir, manifest));
   for (const spec::ManifestFile& file : manifest.file()) {
+    if (file.has_checkpoint() && !earlier) continue;
     const std::string path = (fs::path(dir) / file.path()).string();
     EMPORIUM_ASSIGN_OR_RETURN(const std::string sha256, Sha256OfFile(path));
     if (sha256 == file.sha256()) continue;
@@ -187,11 +204,17 @@ Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<ui
   EMPORIUM_FAILPOINT("scheduler.prune_begun");
   EMPORIUM_ASSIGN_OR_RETURN(const std::vector<CheckpointInfo> all, ListCheckpoints(root));
   uint32_t whole = 0;
+  std::set<uint64_t> bases;  // of those that are kept
   for (auto info = all.rbegin(); info != all.rend(); ++info) {
-    if (whole >= keep) {
-      if (info->number != also) EMPORIUM_RETURN_IF_ERROR(RemoveCheckpoint(info->dir));
-    } else if (info->status.ok()) {
-      ++whole;
+    const bool fits = info->status.ok() && VerifySizes(info->dir, info->manifest).ok();
+    const bool other = fits && bases.size() < 2 && !bases.contains(BaseOf(*info));
+    if (whole < keep || other) {
+      if (fits) {
+        ++whole;
+        bases.insert(BaseOf(*info));
+      }
+    } else if (info->number != also) {
+      EMPORIUM_RETURN_IF_ERROR(RemoveCheckpoint(info->dir));
     }
   }
   return Status::Ok();

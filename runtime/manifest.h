@@ -22,7 +22,8 @@
 
 namespace emporium::runtime {
 
-inline constexpr uint32_t kCheckpointFormat = 1;
+inline constexpr uint32_t kCheckpointFormat = 2;  // some files hold changes to earlier ones
+inline constexpr uint32_t kWholeFormat = 1;
 inline constexpr const char* kManifestName = "MANIFEST";
 
 // A text file that begins with the digest of the rest of it. DataLoss when the two do not agree.
@@ -36,9 +37,12 @@ Status WriteManifest(const std::string& dir, const spec::CheckpointManifest& man
 // paths that lead out of the directory.
 Result<spec::CheckpointManifest> ReadManifest(const std::string& dir);
 
-// Every file of the manifest is there with its size and SHA-256. DataLoss names the first that is
-// not; sizes are looked at before any content is read.
-Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest);
+// Every file of the manifest is there with its size. DataLoss names the first that is not.
+Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manifest);
+// The same, and with its SHA-256; sizes are looked at before any content is read. `earlier`: also
+// of the files that were written, and verified, for an earlier checkpoint.
+Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest,
+                   bool earlier = true);
 
 struct CheckpointInfo {
   uint64_t number = 0;
@@ -58,8 +62,10 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
 
 // Removes a checkpoint or what is left of one, the manifest first.
 Status RemoveCheckpoint(const std::string& dir);
-// Removes what is older than the `keep` newest checkpoints with a whole MANIFEST, finished or not,
-// and not number `also`. What is newer than all of them is left alone: it may be in the making.
+// Removes what is older than the `keep` newest checkpoints whose MANIFEST is whole and whose files
+// have their sizes, finished or not, and not number `also`. What is newer than all of them is left
+// alone: it may be in the making. Where those that are kept are all changes to one whole
+// checkpoint, the newest that is not is kept too: damage to one file must not cost them all.
 Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also);
 
 // Lower-case hex of the SHA-256 over the partitions' digests in order of partition: the same for a

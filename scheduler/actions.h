@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -36,12 +37,14 @@ struct Note {
 struct MakeCheckpointDir {
   std::string dir;
 };
-// Aside: writes the manifest, reads it and every file back, and answers
-// JobMachine::CheckpointWritten.
+// Aside: gives the parent's files that the checkpoint builds on a second name in its directory, reads
+// the files that are new, writes the manifest, reads it, and answers JobMachine::CheckpointWritten.
 struct WriteManifest {
   uint64_t number = 0;
   std::string dir;
   spec::CheckpointManifest manifest;
+  std::string parent_dir;
+  std::map<std::string, std::string> links;  // name in dir -> name in parent_dir
 };
 // A checkpoint that failed: nothing of it is left.
 struct RemoveCheckpoint {

@@ -45,6 +45,15 @@ Result<CheckpointState> DecodeState(const std::string& bytes) {
   }
 }
 
+uint32_t SavedFiles::deltas() const {
+  std::map<uint32_t, uint32_t> deltas;  // by shard
+  uint32_t most = 0;
+  for (const spec::ManifestFile& file : files) {
+    if (file.has_checkpoint()) most = std::max(most, ++deltas[file.shard()]);
+  }
+  return most;
+}
+
 uint64_t CheckpointRun::bytes() const {
   uint64_t bytes = 0;
   for (const auto& [shard, file] : files_) bytes += static_cast<uint64_t>(file.bytes);
@@ -53,6 +62,7 @@ uint64_t CheckpointRun::bytes() const {
 
 Status CheckpointRun::AddFiles(int32_t first_shard, size_t shards,
                                const std::vector<control::ShardFile>& files) {
+  if (files_.contains(first_shard)) return Status::Ok();
   std::set<int32_t> missing;
   for (size_t i = 0; i < shards; ++i) missing.insert(first_shard + static_cast<int32_t>(i));
   for (const control::ShardFile& file : files) {
@@ -72,12 +82,31 @@ void CheckpointRun::Fail(const std::string& why) {
   if (failure_.empty()) failure_ = why;
 }
 
-Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest* manifest) const {
-  if (files_.size() != shards_ && !Planted(PlantedBug::kMissesFiles)) {
+// What the changes of a shard are changes to, under names that tell where they come from.
+Status CheckpointRun::AddParents(int32_t shard, spec::CheckpointManifest* manifest,
+                                 std::map<std::string, std::string>* links) const {
+  for (const spec::ManifestFile& file : saved_.files) {
+    if (!file.has_shard() || static_cast<int32_t>(file.shard()) != shard) continue;
+    spec::ManifestFile* const entry = manifest->add_file();
+    *entry = file;
+    if (!file.has_checkpoint()) entry->set_checkpoint(saved_.number);
+    entry->set_path("shard-" + std::to_string(shard) + "." + std::to_string(entry->checkpoint()) +
+                    ".h5");
+    (*links)[entry->path()] = file.path();
+    manifest->set_format(runtime::kCheckpointFormat);
+  }
+  if (!links->empty()) return Status::Ok();
+  return InvalidArgument("shard " + std::to_string(shard) + " wrote changes since checkpoint " +
+                         std::to_string(saved_.number) + ", which has no file of it");
+}
+
+Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest* manifest,
+                                   std::map<std::string, std::string>* links) const {
+  if (!complete() && !Planted(PlantedBug::kMissesFiles)) {
     return InvalidArgument("files of " + std::to_string(files_.size()) + " of " +
                            std::to_string(shards_) + " shards");
   }
-  manifest->set_format(runtime::kCheckpointFormat);
+  manifest->set_format(runtime::kWholeFormat);
   manifest->set_number(number_);
   manifest->set_stage(position_.stage);
   manifest->set_step(position_.step);
@@ -85,7 +114,15 @@ Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest
   manifest->set_partitions(partitions);
   std::map<PartitionId, std::string> digests;
   for (const auto& [shard, file] : files_) {
+    if (file.parent != 0) {
+      if (file.parent != static_cast<int64_t>(saved_.number)) {
+        return InvalidArgument("shard " + std::to_string(shard) + " wrote changes since " +
+                               std::to_string(file.parent) + ", which nobody asked for");
+      }
+      EMPORIUM_RETURN_IF_ERROR(AddParents(shard, manifest, links));
+    }
     spec::ManifestFile* entry = manifest->add_file();
+    entry->set_shard(static_cast<uint32_t>(shard));
     // Servers may say the whole path; a manifest names the file in its own directory.
     entry->set_path(file.path.substr(file.path.rfind('/') + 1));
     entry->set_bytes(static_cast<uint64_t>(file.bytes));

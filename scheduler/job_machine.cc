@@ -83,6 +83,7 @@ Status JobMachine::TakeCheckpoint(const runtime::CheckpointInfo& checkpoint) {
   weights_ = saved_ = attempted_ =
       Position{manifest.stage(), manifest.step(), manifest.stage_done()};
   saved_number_ = checkpoint.number;
+  saved_files_ = {checkpoint.number, {manifest.file().begin(), manifest.file().end()}};
   restore_ = {checkpoint.number, checkpoint.dir};
   data_digest_ = state->data_digest;
   cursor_ = state->cursor;
@@ -221,6 +222,7 @@ void JobMachine::Advance(int64_t now_ms, Actions* out) {
 
 // Leaves the phase when its work is finished; false when it is not.
 bool JobMachine::Step(int64_t now_ms, Actions* out) {
+  if (FinishFiles(now_ms, out)) return true;
   const Phase before = phase_;
   switch (phase_) {
     case Phase::kGathering:
@@ -260,8 +262,8 @@ bool JobMachine::Step(int64_t now_ms, Actions* out) {
       return true;
     }
     case Phase::kCheckpointing:
-      if (writing_.has_value() || !ServersDone()) return false;
-      ServersWroteCheckpoint(now_ms, out);
+      if (!cutting_ || !ServersDone()) return false;
+      CutTaken(now_ms, out);
       return true;
     case Phase::kStopping:
       if (!members_.nodes().empty()) return false;

@@ -4,7 +4,8 @@
 //
 // Belongs to one thread (the service guards it with its mutex). Invariants:
 //  1. A phase is left only when every node that works in it has finished or is gone.
-//  2. Shards stand at exactly `weights_` whenever a checkpoint is taken.
+//  2. Shards stand at exactly `weights_` whenever a checkpoint is taken, until all have taken their
+//     cut; the files are written while the job goes on. One checkpoint at a time.
 //  3. The generation grows whenever the set of workers that a command counts on changes, and when
 //     workers must look again where the shards stand.
 //  4. A stage counts as finished only after its outcome was given to SaveState.
@@ -42,7 +43,7 @@ enum class Phase {
   kPausing,        // workers say which step they have begun, so that the span can end early
   kEvaluating,     // workers compute chunks
   kCombining,      // one worker merges their results
-  kCheckpointing,  // servers write their files, then the manifest is written
+  kCheckpointing,  // shards take their cut, or what comes next waits for what is being written
   kStopping,       // nodes leave
   kOver,
 };
@@ -145,6 +146,7 @@ class JobMachine {
     TrainCursor cursor;
     std::optional<Position> weights;
     uint64_t saved_number = 0;
+    uint64_t next_checkpoint = 0;
     uint32_t workers_wanted = 0;
     Phase phase = Phase::kGathering;
     std::optional<RunningState::Span> span;
@@ -221,14 +223,20 @@ class JobMachine {
   void SaveCurve(StateChange* change) const;
   void FinishStage(int64_t now_ms, Actions* out);
 
-  // job_machine_end.cc: chunks, checkpoints, and how the job ends.
-  Status CheckPhaseOf(uint32_t stage, bool validation) const;
+  // job_machine_checkpoint.cc
   bool CheckpointWanted(bool due) const;
+  bool AwaitsCheckpoint(bool next_wanted) const;
   void StartCheckpoint(int64_t now_ms, Actions* out);
-  void ServersWroteCheckpoint(int64_t now_ms, Actions* out);
+  void CutTaken(int64_t now_ms, Actions* out);
+  void TakeFiles(const Node& server, const control::Report& report);
+  bool FinishFiles(int64_t now_ms, Actions* out);
+  void FilesWritten(int64_t now_ms, Actions* out);
   void Remember(CheckpointRecord record);
   void RecordFailure(int64_t now_ms, const std::string& why, Actions* out);
   void CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out);
+
+  // job_machine_end.cc: chunks, and how the job ends.
+  Status CheckPhaseOf(uint32_t stage, bool validation) const;
   void Stop(int64_t now_ms, Status result, Actions* out);
   void StopAsAsked(int64_t now_ms, Actions* out);
   void Fail(int64_t now_ms, const Status& status, Actions* out);
@@ -285,9 +293,13 @@ class JobMachine {
   uint64_t saved_number_ = 0;
   TrainCursor saved_cursor_;           // of saved_
   std::optional<Position> attempted_;  // no further try there unless someone asks
+  SavedFiles saved_files_;             // of saved_
   std::optional<CheckpointRun> checkpoint_;
+  bool cutting_ = false;  // not every shard has taken its cut
+  int64_t pause_ms_ = 0;  // until they had
+  TrainCursor writing_cursor_;  // of checkpoint_
   std::optional<CheckpointRecord> writing_;  // whose manifest is in work
-  TrainCursor writing_cursor_;
+  SavedFiles writing_files_;
   uint64_t next_checkpoint_ = 1;
   std::vector<CheckpointRecord> checkpoints_;
 

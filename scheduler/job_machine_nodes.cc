@@ -229,6 +229,7 @@ Status JobMachine::Report(int64_t now_ms, const control::Report& report, Actions
   EMPORIUM_ASSIGN_OR_RETURN(Node * node, members_.Find(report.node, report.incarnation));
   Membership::Take(now_ms, report, node);
   TakeLosses(now_ms, report);
+  if (node->is_server()) TakeFiles(*node, report);
   if (report.leaving) {
     const std::string why = report.error.empty() ? "" : ": " + report.error;
     NodeLost(now_ms, report.node, "left" + why.substr(0, limits::kMaxErrorText), out);

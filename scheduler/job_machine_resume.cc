@@ -20,6 +20,7 @@ JobMachine::Standing JobMachine::StandingNow() const {
   now.cursor = cursor_;
   now.weights = weights_;
   now.saved_number = saved_number_;
+  now.next_checkpoint = next_checkpoint_;
   now.workers_wanted = workers_wanted_;
   now.phase = phase_;
   if (phase_ == Phase::kTraining || phase_ == Phase::kPausing) {
@@ -61,19 +62,21 @@ RunningState JobMachine::Running() const {
   state.span = stored_standing_.span;
   state.workers_wanted = workers_wanted_;
   state.saved_number = saved_number_;
+  state.next_checkpoint = next_checkpoint_;
   return state;
 }
 
 // ---- Started again -----------------------------------------------------------------------------
 
 // Whether the weights that `running` speaks of may still be there. A checkpoint that it does not
-// know must be of just those: it was written and could not be noted any more.
+// know must be of those, or of earlier ones: it was written and could not be noted any more.
 bool JobMachine::MayResume(const RunningState& running) const {
   if (!config_.rejoin || config_.exports_only) return false;
   if (running.ended.has_value()) return true;
   if (running.nodes.empty()) return false;
   if (Planted(PlantedBug::kResumesBehind)) return true;
-  return running.saved_number == saved_number_ || running.weights == saved_;
+  if (running.saved_number == saved_number_) return true;
+  return saved_.has_value() && running.weights.has_value() && !IsBefore(*running.weights, *saved_);
 }
 
 Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
@@ -88,7 +91,11 @@ Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
     weights_ = running.weights;
     cursor_ = running.cursor;
     route_ = running.route;
+    if (saved_.has_value() && weights_ == saved_ && cursor_.best_step == saved_->step) {
+      cursor_.best_checkpoint = saved_number_;  // which could not be noted any more
+    }
   }
+  next_checkpoint_ = std::max(next_checkpoint_, running.next_checkpoint);
   TakePosition(std::move(stored));
   for (const auto& [id, node] : members_.nodes()) {
     if (!node.is_server()) EMPORIUM_RETURN_IF_ERROR(AdoptFacts(node.registration.facts));

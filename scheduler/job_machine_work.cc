@@ -61,7 +61,12 @@ void JobMachine::EnterStage(Actions* out) {
 
 // At a boundary: nobody works, and all shards stand at `weights_`.
 void JobMachine::NextWork(int64_t now_ms, Actions* out) {
-  if (stage_ == views_.size()) {
+  const bool ends = stage_ == views_.size();
+  if (AwaitsCheckpoint(ends || (!spec_stage().has_train() && CheckpointWanted(false)))) {
+    phase_ = Phase::kCheckpointing;
+    return;
+  }
+  if (ends) {
     Stop(now_ms, Status::Ok(), out);
     return;
   }
@@ -86,13 +91,18 @@ void JobMachine::NextTrainWork(int64_t now_ms, Actions* out) {
     return;
   }
   const bool goes_back = plan.GoesBack(cursor_);
+  const bool finished = work.kind == TrainWork::Kind::kFinished && !goes_back;
+  if (finished) weights_ = Position{static_cast<uint32_t>(stage_), cursor_.step, true};
+  const bool wanted = CheckpointWanted(plan.CheckpointDue(cursor_));
+  if (AwaitsCheckpoint(wanted || goes_back || finished)) {
+    phase_ = Phase::kCheckpointing;
+    return;
+  }
   if (goes_back && !stop_requested_) {
     GoBack(now_ms, out);
     return;
   }
-  const bool finished = work.kind == TrainWork::Kind::kFinished && !goes_back;
-  if (finished) weights_ = Position{static_cast<uint32_t>(stage_), cursor_.step, true};
-  if (CheckpointWanted(plan.CheckpointDue(cursor_))) {
+  if (wanted) {
     StartCheckpoint(now_ms, out);
     return;
   }

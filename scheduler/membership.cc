@@ -155,7 +155,6 @@ const control::Command& Membership::Give(Node* node, control::Command command) {
   node->command = command;
   node->finished = false;
   node->failure = Status::Ok();
-  node->shard_files.clear();
   if (node->command.kind == control::CommandKind::TRAIN) {
     node->train_sequence = node->command.sequence;
     node->begun.reset();
@@ -182,10 +181,6 @@ void Membership::Take(int64_t now_ms, const control::Report& report, Node* node)
   const auto first = static_cast<uint64_t>(std::max<int64_t>(node->command.from_step, 0));
   if (trains && report.highest_step >= 0 && static_cast<uint64_t>(report.highest_step) >= first) {
     node->begun = std::max(node->begun.value_or(0), static_cast<uint64_t>(report.highest_step));
-  }
-  const bool of_newest = newest > 0 && report.seen_sequence == newest;
-  if (of_newest && !report.shard_files.empty() && report.shard_files.size() <= node->shards()) {
-    node->shard_files = report.shard_files;
   }
   if (report.tables.size() <= limits::kMaxReportNames) node->tables = report.tables;
   if (report.seconds_by_part.size() <= limits::kMaxReportNames) {

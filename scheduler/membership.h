@@ -36,7 +36,6 @@ struct Node {
   // begun since.
   int64_t train_sequence = 0;
   std::optional<uint64_t> begun;
-  std::vector<control::ShardFile> shard_files;  // with the newest report
   std::vector<control::TableStatus> tables;
   control::Counters counters;
   std::map<std::string, double> seconds_by_part;

@@ -84,6 +84,7 @@ std::string EncodeRunning(const RunningState& state) {
             {"cursor", EncodeState({"", state.cursor})},
             {"workers_wanted", state.workers_wanted},
             {"saved_number", state.saved_number},
+            {"next_checkpoint", state.next_checkpoint},
             {"nodes", json::array()}};
   for (const RunningState::KnownNode& node : state.nodes) {
     j["nodes"].push_back(ToJson(node));
@@ -126,6 +127,7 @@ Result<RunningState> DecodeRunning(const std::string& text) {
     state.cursor = cursor.cursor;
     state.workers_wanted = j.at("workers_wanted").get<uint32_t>();
     state.saved_number = j.at("saved_number").get<uint64_t>();
+    state.next_checkpoint = j.at("next_checkpoint").get<uint64_t>();
     for (const json& node : j.at("nodes")) state.nodes.push_back(NodeFrom(node));
     for (RunningState::KnownNode& node : state.nodes) {
       const bool worker = node.registration.kind == control::NodeKind::WORKER;

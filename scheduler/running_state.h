@@ -39,6 +39,8 @@ struct RunningState {
   std::optional<Span> span;
   uint32_t workers_wanted = 0;
   uint64_t saved_number = 0;  // the newest whole checkpoint; 0: none
+  // Servers may still be writing files of the numbers below.
+  uint64_t next_checkpoint = 0;
 };
 
 // Of what has not ended and has no nodes: an empty text.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "proto/status.h"
@@ -23,6 +24,9 @@ struct Position {
   bool done = false;
   friend bool operator==(const Position&, const Position&) = default;
 };
+inline bool IsBefore(const Position& a, const Position& b) {
+  return std::tie(a.stage, a.step, a.done) < std::tie(b.stage, b.step, b.done);
+}
 
 struct Event {
   int64_t unix_ms = 0;

@@ -63,6 +63,12 @@ class TestScheduler : public control::SchedulerNull {
     while (report_.done_sequence < command.sequence) changed_.Wait(mutex_);
     return report_;
   }
+  // The report that tells what came of a checkpoint.
+  control::Report Written(int64_t checkpoint) {
+    runtime::MutexLock lock(mutex_);
+    while (report_.checkpoint != checkpoint) changed_.Wait(mutex_);
+    return report_;
+  }
   // The next but `n` report.
   control::Report Later(int n) {
     runtime::MutexLock lock(mutex_);
@@ -177,13 +183,18 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     command.route = route_;
     return scheduler_.Do(command);
   }
-  control::Report Checkpoint(const std::string& dir, int32_t stage, int64_t step) {
+  // What came of it: of the cut, if that failed.
+  control::Report Checkpoint(const std::string& dir, int32_t stage, int64_t step,
+                             int64_t parent = 0) {
     control::Command command;
     command.kind = control::CommandKind::CHECKPOINT;
     command.checkpoint_dir = dir;
     command.stage = stage;
     command.until_step = step;
-    return scheduler_.Do(command);
+    command.checkpoint = ++checkpoint_;
+    command.parent = parent;
+    const control::Report cut = scheduler_.Do(command);
+    return cut.error.empty() ? scheduler_.Written(checkpoint_) : cut;
   }
   // What a scheduler makes of the shards' files: the manifest, and the digest in it.
   static std::string Seal(const std::string& dir, const control::Report& report) {
@@ -233,6 +244,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<runtime::ClientSocket> client_;
   std::unique_ptr<Server> server_;
   control::Route route_;
+  int64_t checkpoint_ = 0;  // number of the newest
   std::string dir_;
 };
 

@@ -181,6 +181,7 @@ class Cluster {
       config.max_staged_bytes = max_staged_bytes;
       config.max_parked_pulls = max_parked_pulls;
       config.memory_bytes = memory_bytes;
+      config.follow_changes = true;
       shards_.push_back(std::make_unique<Shard>(std::move(config)));
     }
   }

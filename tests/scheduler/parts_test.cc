@@ -384,10 +384,13 @@ control::ShardFile FileOf(int32_t shard, std::vector<int32_t> partitions) {
 
 TEST(CheckpointRun, IsWholeOnlyWithEveryShardAndPartition) {
   const auto run_with = [](const std::vector<control::ShardFile>& files) {
-    CheckpointRun run(7, "/c/7", {1, 20, false}, 2, 0);
+    CheckpointRun run(7, "/c/7", {1, 20, false}, 2, 0, {});
     for (const auto& file : files) EXPECT_TRUE(run.AddFiles(file.shard, 1, {file}).ok());
     spec::CheckpointManifest manifest;
-    return std::pair(run.FillManifest(4, &manifest), manifest);
+    std::map<std::string, std::string> links;
+    const Status status = run.FillManifest(4, &manifest, &links);
+    EXPECT_TRUE(links.empty());
+    return std::pair(status, manifest);
   };
   const auto [status, manifest] = run_with({FileOf(0, {0, 1}), FileOf(1, {2, 3})});
   ASSERT_TRUE(status.ok()) << status.ToString();
@@ -399,10 +402,48 @@ TEST(CheckpointRun, IsWholeOnlyWithEveryShardAndPartition) {
   EXPECT_FALSE(run_with({FileOf(0, {0, 1}), FileOf(1, {2})}).first.ok());
   EXPECT_FALSE(run_with({FileOf(0, {0, 1}), FileOf(1, {1, 2, 3})}).first.ok());
   EXPECT_FALSE(run_with({FileOf(0, {0, 1}), FileOf(1, {2, 3, 4})}).first.ok());
-  CheckpointRun run(7, "/c/7", {}, 2, 0);
+  CheckpointRun run(7, "/c/7", {}, 2, 0, {});
   EXPECT_FALSE(run.AddFiles(0, 2, {FileOf(0, {})}).ok());
   EXPECT_FALSE(run.AddFiles(0, 1, {FileOf(1, {})}).ok());
   EXPECT_FALSE(run.AddFiles(0, 1, {FileOf(0, {}), FileOf(0, {})}).ok());
+}
+
+TEST(CheckpointRun, ChangesComeWithWhatTheyAreChangesTo) {
+  // Shard 0 has a whole file and one of changes already, shard 1 a whole one.
+  spec::ManifestFile base, changes, other;
+  base.set_path("shard-0.4.h5");
+  base.set_shard(0);
+  base.set_checkpoint(4);
+  changes.set_path("shard-0.h5");
+  changes.set_shard(0);
+  other.set_path("shard-1.h5");
+  other.set_shard(1);
+  const SavedFiles saved{6, {base, changes, other}};
+  EXPECT_EQ(saved.deltas(), 1u);
+  CheckpointRun run(7, "/c/7", {1, 20, false}, 2, 0, saved);
+  EXPECT_EQ(run.parent(), 6u);
+  control::ShardFile first = FileOf(0, {0, 1});
+  first.parent = 6;
+  EXPECT_TRUE(run.AddFiles(0, 1, {first}).ok());
+  EXPECT_FALSE(run.complete());
+  EXPECT_TRUE(run.AddFiles(1, 1, {FileOf(1, {2, 3})}).ok());  // which wrote all rows
+  EXPECT_TRUE(run.complete());
+  spec::CheckpointManifest manifest;
+  std::map<std::string, std::string> links;
+  ASSERT_TRUE(run.FillManifest(4, &manifest, &links).ok());
+  ASSERT_EQ(manifest.file_size(), 4);
+  EXPECT_EQ(manifest.file(0).path(), "shard-0.4.h5");
+  EXPECT_EQ(manifest.file(1).path(), "shard-0.6.h5");
+  EXPECT_EQ(manifest.file(1).checkpoint(), 6u);
+  EXPECT_FALSE(manifest.file(2).has_checkpoint());
+  EXPECT_EQ(manifest.file(3).path(), "shard-1");
+  EXPECT_EQ(links, (std::map<std::string, std::string>{{"shard-0.4.h5", "shard-0.4.h5"},
+                                                       {"shard-0.6.h5", "shard-0.h5"}}));
+
+  first.parent = 5;
+  CheckpointRun wrong(7, "/c/7", {1, 20, false}, 1, 0, saved);
+  EXPECT_TRUE(wrong.AddFiles(0, 1, {first}).ok());
+  EXPECT_FALSE(wrong.FillManifest(4, &manifest, &links).ok());
 }
 
 // ---- The fingerprint of a job ------------------------------------------------------------------

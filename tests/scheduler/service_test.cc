@@ -145,6 +145,7 @@ class TestNode {
 
   void WriteFiles(const control::Command& command) {
     report_.shard_files.clear();
+    report_.checkpoint = command.checkpoint;
     const auto& owners = command.route.shard_of_partition;
     for (int32_t shard = first_shard_; shard < first_shard_ + 2; ++shard) {
       control::ShardFile file;

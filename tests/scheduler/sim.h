@@ -46,6 +46,9 @@ struct SimNode {
   int64_t done_sequence = 0;
   std::string error;
   StatusCode error_code = StatusCode::kOk;
+  // A server's checkpoint: the one whose files it writes, and the one that it tells of.
+  int64_t writing = 0, written = 0;
+  std::string write_error;
   std::vector<control::ShardFile> files;
   std::vector<control::MicroBatchLoss> losses;
   int64_t reported_ms = 0;
@@ -210,7 +213,7 @@ class Sim {
   std::optional<Status> over;
   std::vector<std::string> notes;
   std::vector<control::Command> log;  // every command sent, with `message` naming the node's kind
-  Status next_server_error, next_manifest_error;
+  Status next_server_error, next_write_error, next_manifest_error;
 
  private:
   bool Chance(uint64_t one_in) { return random_() % one_in == 0; }
@@ -274,7 +277,9 @@ class Sim {
     report.error_code = static_cast<int32_t>(node->error_code);
     report.highest_step = node->begun ? static_cast<int64_t>(*node->begun) : -1;
     report.losses = std::exchange(node->losses, {});
-    report.shard_files = node->files;
+    report.checkpoint = node->written;
+    report.checkpoint_error = node->write_error;
+    if (node->write_error.empty() && node->written > 0) report.shard_files = node->files;
     report.leaving = leaving;
     node->reported_ms = now_ms;
     if (leaving) node->alive = false;
@@ -294,6 +299,9 @@ class Sim {
       Report(node);
     } else if (node->command.sequence > node->done_sequence && node->error.empty()) {
       node->server ? Serve(node) : Work(node);
+    } else if (node->writing > 0 && Chance(4)) {
+      node->written = std::exchange(node->writing, 0);
+      node->write_error = std::exchange(next_write_error, Status::Ok()).message();
     }
   }
 
@@ -377,6 +385,8 @@ class Sim {
       return;
     }
     saved_shards.insert_or_assign(static_cast<uint64_t>(node->command.checkpoint), *shards);
+    node->writing = node->command.checkpoint;
+    node->written = 0;
     node->files.clear();
     const auto& owners = node->command.route.shard_of_partition;
     for (size_t i = 0; i < options_.shards_per_server; ++i) {

@@ -20,6 +20,8 @@ void ServerHost::BeginLife() {
   commands_.clear();
   running_ = false;
   outcome_ = {};
+  making_.reset();
+  written_ = {};
   heard_ = world_.now();
 }
 
@@ -28,6 +30,7 @@ control::Registration ServerHost::MakeRegistration() {
   r.kind = control::NodeKind::SERVER;
   for (size_t i = 0; i < count_; ++i) r.shard_endpoints.push_back(Endpoint(i));
   outcome_ = {};
+  written_ = {};
   commands_.clear();
   return r;
 }
@@ -105,7 +108,7 @@ ServerHost::Outcome ServerHost::Carry(const control::Command& command) {
   if (command.kind == CommandKind::RESTORE) {
     outcome.status = Restore(command);
   } else if (command.kind == CommandKind::CHECKPOINT) {
-    outcome.status = Checkpoint(command, &outcome.files);
+    outcome.status = Checkpoint(command);
   }
   if (!outcome.status.ok()) world_.Note(name() + ": " + outcome.status.ToString());
   return outcome;
@@ -113,6 +116,7 @@ ServerHost::Outcome ServerHost::Carry(const control::Command& command) {
 
 Status ServerHost::Restore(const control::Command& command) {
   EMPORIUM_ASSIGN_OR_RETURN(const runtime::Route route, runtime::RouteFromControl(command.route));
+  making_.reset();
   if (!routes_.insert(route.version.value()).second) Violate("restored twice for one route");
   spec::CheckpointManifest manifest;
   const std::string& dir = command.checkpoint_dir;
@@ -124,6 +128,7 @@ Status ServerHost::Restore(const control::Command& command) {
     ps::Shard::Config config = ps::ConfigOnRoute(
         ShardId(static_cast<uint16_t>(registered().first_shard + i)), route,
         Generation(static_cast<uint64_t>(command.generation)), ps::testing::TwoTables());
+    config.follow_changes = true;
     std::vector<ps::Send> out;
     if (shards_[i] != nullptr) shards_[i]->RefuseParked("the shard is restored", &out);
     SendOut(&out);
@@ -134,12 +139,16 @@ Status ServerHost::Restore(const control::Command& command) {
   return Status::Ok();
 }
 
-Status ServerHost::Checkpoint(const control::Command& command,
-                              std::vector<control::ShardFile>* files) {
+// The cut; rows are copied and files written while frames are handled.
+Status ServerHost::Checkpoint(const control::Command& command) {
+  making_.reset();
   EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(command.checkpoint_dir));
+  Making making;
+  making.number = command.checkpoint;
+  making.dir = command.checkpoint_dir;
+  making.pieces.resize(count_);
   for (const std::unique_ptr<ps::Shard>& shard : shards_) {
     if (shard == nullptr) return FailedPrecondition("a checkpoint of what was never restored");
-    if (disk_fails) return ResourceExhausted("no space left on device");
     std::vector<ps::Send> out;
     const Status ready =
         shard->ReadyForCheckpoint(StageId(static_cast<uint32_t>(command.stage)),
@@ -150,10 +159,52 @@ Status ServerHost::Checkpoint(const control::Command& command,
       Violate("was told to write a checkpoint where it does not stand");
     }
     EMPORIUM_RETURN_IF_ERROR(ready);
-    EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info,
-                              ps::WriteShardFile(*shard, command.checkpoint_dir, "sim",
-                                                 static_cast<uint64_t>(registered().incarnation)));
-    files->push_back(ps::ToControl(shard->config().id, info));
+    making.cuts.push_back(shard->BeginCut(static_cast<uint64_t>(command.checkpoint),
+                                          static_cast<uint64_t>(command.parent)));
+  }
+  making_ = std::move(making);
+  CopyOn(command.checkpoint);
+  return Status::Ok();
+}
+
+void ServerHost::CopyOn(int64_t number) {
+  if (!making_.has_value() || making_->number != number) return;
+  constexpr size_t kPieceBytes = 1024;  // tables are small
+  bool more = false;
+  for (size_t i = 0; i < count_; ++i) {
+    ps::CutPiece piece;
+    if (!shards_[i]->NextPiece(kPieceBytes, &piece)) continue;
+    making_->pieces[i].push_back(std::move(piece));
+    more = true;
+  }
+  if (more) {
+    world_.After(this, world_.Between(kMs / 10, kMs), [this, number] { CopyOn(number); });
+    return;
+  }
+  Written written;
+  written.checkpoint = number;
+  written.status = WriteFiles(&written.files);
+  if (!written.status.ok()) world_.Note(name() + ": " + written.status.ToString());
+  written_ = std::move(written);
+  making_.reset();
+  ReportSoon();
+}
+
+Status ServerHost::WriteFiles(std::vector<control::ShardFile>* files) {
+  if (disk_fails) return ResourceExhausted("no space left on device");
+  for (size_t i = 0; i < count_; ++i) {
+    std::deque<ps::CutPiece>& pieces = making_->pieces[i];
+    const ps::CutSource source = [&pieces]() -> std::optional<ps::CutPiece> {
+      if (pieces.empty()) return std::nullopt;
+      ps::CutPiece piece = std::move(pieces.front());
+      pieces.pop_front();
+      return piece;
+    };
+    EMPORIUM_ASSIGN_OR_RETURN(
+        const ps::ShardFileInfo info,
+        ps::WriteShardFile(making_->cuts[i], source, making_->dir, "sim",
+                           static_cast<uint64_t>(registered().incarnation)));
+    files->push_back(ps::ToControl(making_->cuts[i].shard, info));
   }
   return Status::Ok();
 }
@@ -163,8 +214,10 @@ void ServerHost::AddToReport(control::Report* report) {
   if (outcome_.sequence == seen()) {
     report->error = outcome_.status.ok() ? "" : outcome_.status.message();
     report->error_code = static_cast<int32_t>(outcome_.status.code());
-    report->shard_files = outcome_.files;
   }
+  report->checkpoint = written_.checkpoint;
+  report->checkpoint_error = written_.status.ok() ? "" : written_.status.message();
+  report->shard_files = written_.files;
   for (const std::unique_ptr<ps::Shard>& shard : shards_) {
     if (shard == nullptr) continue;
     report->generation =

@@ -6,11 +6,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "ps/checkpoint.h"
+#include "ps/cut.h"
 #include "ps/shard.h"
 #include "tests/sim/node.h"
 
@@ -47,6 +49,17 @@ class ServerHost final : public Node {
   struct Outcome {
     int64_t sequence = 0;
     Status status;
+  };
+  // A checkpoint whose cut was taken, and what has been copied of it.
+  struct Making {
+    int64_t number = 0;
+    std::string dir;
+    std::vector<ps::Cut> cuts;                    // by shard
+    std::vector<std::deque<ps::CutPiece>> pieces;  // likewise
+  };
+  struct Written {
+    int64_t checkpoint = 0;
+    Status status;
     std::vector<control::ShardFile> files;
   };
   std::string Endpoint(size_t i) const {
@@ -55,7 +68,9 @@ class ServerHost final : public Node {
   void RunNext();
   Outcome Carry(const control::Command& command);
   Status Restore(const control::Command& command);
-  Status Checkpoint(const control::Command& command, std::vector<control::ShardFile>* files);
+  Status Checkpoint(const control::Command& command);
+  void CopyOn(int64_t number);
+  Status WriteFiles(std::vector<control::ShardFile>* files);
   void SendOut(std::vector<ps::Send>* out);
   void Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
              const std::vector<ps::Send>& out);
@@ -69,6 +84,8 @@ class ServerHost final : public Node {
   std::deque<control::Command> commands_;
   bool running_ = false;
   Outcome outcome_;
+  std::optional<Making> making_;
+  Written written_;
   Micros heard_ = 0;
   std::set<uint64_t> routes_;  // that were restored in this life
   std::string violation_;

@@ -1,0 +1,174 @@
+// What a checkpoint of a large shard costs: how fast its file is written beside what the disk takes
+// in one piece, and how small a file of changes is.
+//
+// usage: bench_checkpoint --dir DIR [--rows N]     DIR: on the disk that is meant; default 1,000,000
+//
+// Each round writes a shard's whole file, and as many bytes in one piece to another file, both
+// synced; the ratio is of the medians. The last rounds' order alternates.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "ps/checkpoint.h"
+#include "ps/shard.h"
+#include "runtime/clock.h"
+#include "runtime/file.h"
+
+namespace emporium::bench {
+namespace {
+
+using ps::Shard;
+
+constexpr uint32_t kPartitions = 512;
+constexpr uint32_t kDim = 32;
+constexpr int kRounds = 7;
+constexpr uint64_t kDirtyShare = 10;  // one row of so many
+
+Shard::Config ConfigOf() {
+  Shard::Config config;
+  config.id = ShardId(0);
+  config.route_version = RouteVersion(1);
+  config.partitions = kPartitions;
+  for (uint16_t p = 0; p < kPartitions; ++p) config.owned.push_back(PartitionId(p));
+  ps::TableSettings table;
+  table.id = TableId(0);
+  table.name = "item";
+  table.dim = kDim;
+  table.optimizer.mutable_adagrad()->set_learning_rate(0.1f);
+  table.initializer.mutable_normal()->set_stddev(0.1f);
+  table.popularity = true;
+  config.tables = {table};
+  config.follow_changes = true;
+  return config;
+}
+
+void Update(Shard* shard, const std::vector<uint64_t>& keys, uint32_t step) {
+  ps::Table& table = shard->table(0);
+  std::vector<ps::Slot> slots(keys.size());
+  table.FindOrCreate(keys, slots);
+  const std::vector<float> gradients(keys.size() * kDim, 0.5f);
+  const std::vector<float> counts(keys.size(), 1);
+  table.Apply({.keys = keys,
+               .slots = slots,
+               .gradients = gradients,
+               .counts = counts,
+               .step = step,
+               .kept_rows = {},
+               .kept_popularity = {}});
+}
+
+Result<ps::ShardFileInfo> Write(Shard* shard, uint64_t number, uint64_t parent,
+                                const std::string& dir) {
+  const ps::Cut cut = shard->BeginCut(number, parent);
+  const ps::CutSource source = [shard]() -> std::optional<ps::CutPiece> {
+    ps::CutPiece piece;
+    if (!shard->NextPiece(ps::kCutPieceBytes, &piece)) return std::nullopt;
+    return piece;
+  };
+  return ps::WriteShardFile(cut, source, dir, "bench", 1);
+}
+
+// Bytes in one piece, as fast as the disk takes them.
+Status WritePlain(const std::string& path, const std::vector<char>& bytes) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) return Unavailable(path + " cannot be written");
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n =
+        ::write(file, bytes.data() + done, std::min<size_t>(bytes.size() - done, 8 << 20));
+    if (n <= 0) break;
+    done += static_cast<size_t>(n);
+  }
+  const bool ok = done == bytes.size() && ::fsync(file) == 0;
+  ::close(file);
+  return ok ? Status::Ok() : Unavailable(path + " cannot be written");
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+Status Run(const std::string& dir, uint64_t rows) {
+  Shard shard(ConfigOf());
+  shard.RestorePosition({StageId(0), Step(0), 0});
+  std::vector<uint64_t> keys(rows);
+  for (uint64_t i = 0; i < rows; ++i) keys[i] = i * 0x9e3779b97f4a7c15u;
+  for (size_t at = 0; at < rows; at += 1 << 16) {
+    const size_t end = std::min<size_t>(rows, at + (1 << 16));
+    Update(&shard, {keys.begin() + static_cast<long>(at), keys.begin() + static_cast<long>(end)},
+           1);
+  }
+  std::vector<double> checkpoint_s, disk_s;
+  std::vector<char> plain;
+  uint64_t number = 0;
+  uint64_t bytes = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    for (const bool checkpoint : {round % 2 == 0, round % 2 != 0}) {
+      if (plain.empty() && !checkpoint) continue;  // its size is not known yet
+      const runtime::Stopwatch watch;
+      if (checkpoint) {
+        EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info, Write(&shard, ++number, 0, dir));
+        bytes = info.bytes;
+        if (plain.empty()) plain.assign(bytes, 'x');
+        checkpoint_s.push_back(watch.Seconds());
+      } else {
+        EMPORIUM_RETURN_IF_ERROR(WritePlain(dir + "/plain", plain));
+        disk_s.push_back(watch.Seconds());
+      }
+    }
+  }
+  std::mt19937_64 random(1);
+  std::shuffle(keys.begin(), keys.end(), random);
+  const uint64_t dirty = rows / kDirtyShare;
+  Update(&shard, {keys.begin(), keys.begin() + static_cast<long>(dirty)}, 2);
+  EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo delta, Write(&shard, number + 1, number, dir));
+  const double row_bytes = static_cast<double>(bytes) / static_cast<double>(rows);
+  const double gigabytes = static_cast<double>(bytes) / 1e9;
+  std::printf("figure checkpoint_rows %" PRIu64 "\n", rows);
+  std::printf("figure checkpoint_mb %.0f\n", 1000 * gigabytes);
+  std::printf("figure checkpoint_gb_per_s %.3f\n", gigabytes / Median(checkpoint_s));
+  std::printf("figure disk_gb_per_s %.3f\n", gigabytes / Median(disk_s));
+  std::printf("figure checkpoint_over_disk %.2f\n", Median(disk_s) / Median(checkpoint_s));
+  std::printf("figure delta_mb %.1f\n", static_cast<double>(delta.bytes) / 1e6);
+  std::printf("figure delta_over_dirty_rows %.3f\n",
+              static_cast<double>(delta.bytes) / (row_bytes * static_cast<double>(dirty)));
+  std::printf("figure whole_over_delta %.1f\n",
+              static_cast<double>(bytes) / static_cast<double>(delta.bytes));
+  return Status::Ok();
+}
+
+int Main(const std::string& parent, uint64_t rows) {
+  const std::string dir = parent + "/bench-checkpoint-" + std::to_string(::getpid());
+  Status status = runtime::MakeDirs(dir);
+  if (status.ok()) status = Run(dir, rows);
+  std::filesystem::remove_all(dir);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "bench_checkpoint: %s\n", status.ToString().c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace emporium::bench
+
+int main(int argc, char** argv) {
+  std::string dir;
+  uint64_t rows = 1'000'000;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string flag = argv[i];
+    if (flag == "--dir") dir = argv[i + 1];
+    if (flag == "--rows") rows = std::stoull(argv[i + 1]);
+  }
+  if (dir.empty() || rows < 100) {
+    std::fprintf(stderr, "usage: bench_checkpoint --dir DIR [--rows N]\n");
+    return 2;
+  }
+  return emporium::bench::Main(dir, rows);
+}

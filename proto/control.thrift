@@ -113,7 +113,10 @@ struct TableStatus {
 
 struct Counters {
   1: i64 samples, 2: i64 micro_batches, 3: i64 bytes_pulled, 4: i64 bytes_pushed,
-  5: i64 refused_frames, 6: i64 staged_bytes
+  5: i64 refused_frames, 6: i64 staged_bytes,
+  // Workers: when all shards had taken a push of this process for the first time, in milliseconds
+  // since 1970 by its own clock; 0: not yet.
+  7: i64 first_push_ms
 }
 
 struct MicroBatchLoss { 1: i64 step, 2: i32 micro_batch, 3: i64 samples, 4: map<string, double> terms }

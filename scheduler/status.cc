@@ -100,6 +100,7 @@ json NodeJson(const Node& node, int64_t now_ms) {
             {"kind", node.is_server() ? "server" : "worker"},
             {"host", node.registration.host_name},
             {"process", node.registration.pid},
+            {"started_unix_ms", node.registration.started_ms},
             {"state", idle ? "idle" : CommandName(node.command.kind)},
             {"heard_ms_ago", now_ms - node.heard_ms},
             {"seconds_by_part", node.seconds_by_part},
@@ -113,6 +114,7 @@ json NodeJson(const Node& node, int64_t now_ms) {
   if (!node.failure.ok()) j["error"] = node.failure.message();
   if (!node.is_server()) {
     j["lanes"] = node.registration.lanes;
+    if (c.first_push_ms > 0) j["first_push_unix_ms"] = c.first_push_ms;
     return j;
   }
   j["first_shard"] = node.first_shard;

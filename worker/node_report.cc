@@ -15,6 +15,7 @@ void AddNumbers(const Trainer::Progress& progress, const PsClientCounters& traff
                 control::Report* report) {
   report->counters.samples = progress.samples;
   report->counters.micro_batches = progress.micro_batches;
+  report->counters.first_push_ms = progress.first_push_ms;
   report->counters.bytes_pulled = traffic.bytes_received;
   report->counters.bytes_pushed = traffic.bytes_sent;
   report->counters.refused_frames = traffic.refused_frames;

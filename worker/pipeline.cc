@@ -6,6 +6,7 @@
 
 #include "proto/check.h"
 #include "proto/limits.h"
+#include "runtime/clock.h"
 #include "runtime/failpoint.h"
 #include "runtime/priority.h"
 #include "worker/step_norm.h"
@@ -314,7 +315,7 @@ void Pipeline::PushAcknowledged(Number number, const Status& status) {
 void Pipeline::RecordLoss(Work* work) {
   std::vector<StepLoss>& losses = planner_.clips() ? unnormed_[work->id.step] : losses_;
   losses.push_back({work->id.step, work->id.micro_batch, work->planned.batch.samples,
-                    std::exchange(work->losses, {})});
+                    std::exchange(work->losses, {}), runtime::UnixMs()});
 }
 
 void Pipeline::ReleaseLosses(Step step, std::optional<double> norm) {

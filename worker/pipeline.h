@@ -37,6 +37,7 @@ struct StepLoss {
   MicroBatch micro_batch;
   int64_t samples = 0;
   std::vector<models::LossTerm> terms;
+  int64_t acknowledged_ms = 0;  // since 1970: when all shards had taken its push
 };
 
 // What the threads spent their time on, in seconds, summed over threads. Readers: read, plan.

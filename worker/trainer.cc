@@ -149,7 +149,7 @@ void Trainer::Collect() {
   }
   for (StepLoss& loss : pipeline_->TakeLosses()) {
     progress_.samples += loss.samples;
-    ++progress_.micro_batches;
+    if (++progress_.micro_batches == 1) progress_.first_push_ms = loss.acknowledged_ms;
     losses_.push_back(std::move(loss));
   }
 }

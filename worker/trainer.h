@@ -58,6 +58,7 @@ class Trainer {
     std::optional<Step> highest_begun;  // in it
     int64_t samples = 0;                // acknowledged, since the start
     int64_t micro_batches = 0;
+    int64_t first_push_ms = 0;  // acknowledged, since 1970; 0: none yet
     TimeByPart time;
   };
   Progress progress() const EMPORIUM_EXCLUDES(mutex_);

@@ -17,6 +17,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROLES = ("worker", "server", "scheduler")
 # A job takes about 15 s undisturbed; one that takes so long hangs.
 JOB_LIMIT_S = 300
+# A launch does not start a process again that has lived for less than LONG_LIFE_S so often in a
+# row. Without a server or the scheduler it ends, saying this; the same command goes on.
+SHORT_LIVES = 5
+LONG_LIFE_S = 10
+GAVE_UP = f"died {SHORT_LIVES} times soon after its start, see"
 
 
 class Failed(Exception):
@@ -24,30 +29,56 @@ class Failed(Exception):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that the system gives nobody who does not ask for it: it is to stay free between the
+    death of a scheduler and the start of the next."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def words_of(pid):
+    """What a process was started with; nothing when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+            return file.read().split("\0")
+    except OSError:
+        return []
 
 
 def verb_of(pid):
     """What an emporium process was started as; None when it is gone."""
+    words = words_of(pid)
+    return words[1] if len(words) > 1 else None
+
+
+def name_of(pid):
+    """What the launch calls the process."""
+    names = [word[len("--name="):] for word in words_of(pid) if word.startswith("--name=")]
+    return names[0] if names else verb_of(pid)
+
+
+def age_s(pid):
+    """Seconds since a process was started; None when it is gone."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
-        return words[1].decode() if len(words) > 1 else None
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            ticks = int(file.read().rsplit(")", 1)[1].split()[19])
     except OSError:
         return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Workshop:
-    """Data, the job and what it comes to undisturbed; a folder for every disturbed run."""
+    """Data, the job and what it comes to undisturbed; a folder for every disturbed run. `changes`:
+    (before, after) of what is different in the job's text."""
 
     def __init__(self, build, job=os.path.join(HERE, "chaos.textproto"), keep=False,
-                 write_data=None):
+                 write_data=None, changes=()):
         self.program = os.path.join(build, "emporium")
         self.folder = tempfile.mkdtemp(prefix="emporium-chaos-")
         self.keep = keep
-        self.job = job
+        self.job = self.changed(job, changes) if changes else job
         self.runs = 0
         (write_data or self.generate)(self.path("data"))
         self.digest = None
@@ -55,6 +86,18 @@ class Workshop:
     def generate(self, folder):
         subprocess.run([self.program, "generate", folder, "--users=150", "--items=80", "--days=40"],
                        check=True, stdout=subprocess.DEVNULL)
+
+    def changed(self, job, changes):
+        with open(job, encoding="utf-8") as file:
+            text = file.read()
+        for before, after in changes:
+            if text.count(before) != 1:
+                raise ValueError(f"{job} has not once {before!r}")
+            text = text.replace(before, after)
+        path = self.path(os.path.basename(job))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
 
     def preloaded(self, source):
         """The environment of processes into which tests/chaos/SOURCE is loaded first."""
@@ -139,10 +182,14 @@ class Launch:
         return self.process.poll() is not None
 
     def ends(self):
-        """Whether it is over within a moment."""
+        """Whether it is over within a while."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(15)
+            self.process.wait(60)
         return self.over()
+
+    def gave_up(self):
+        """Whether it is over because one of its processes died again and again."""
+        return self.process.poll() == 1 and GAVE_UP in self.printed()
 
     def children(self, role=None):
         """Process ids of the launch's children, all or those of a role."""
@@ -189,8 +236,9 @@ class Launch:
             self.stop()
             raise Failed(f"the job hangs; see {self.work_dir}") from None
 
-    def finish(self):
-        """Waits for the end; Failed unless the job succeeded with the digest of the calm one."""
+    def finish(self, check=None):
+        """Waits for the end; Failed unless the job succeeded with the digest of the calm one.
+        `check`: of what else is told the working directory before it goes."""
         code = self.wait()
         if code != 0:
             raise Failed(f"the job ended with code {code}; see {self.work_dir}\n" +
@@ -199,6 +247,8 @@ class Launch:
         if digest != self.shop.calm_digest():
             raise Failed(f"digest {digest[:16]} instead of {self.shop.calm_digest()[:16]}; see "
                          f"{self.work_dir}")
+        if check is not None:
+            check(self.work_dir)
         if not self.shop.keep:
             shutil.rmtree(self.work_dir)
             os.remove(self.output_path)
@@ -218,14 +268,13 @@ def send(pid, which):
         return False
 
 
+AFTER_FIRST_STAGE = 1_000_000
+
+
 def done_of(status):
     """Steps that the stage in work has done, in an order that grows with the job."""
     stages = [i for i, stage in enumerate(status["stages"]) if stage["state"] == "running"]
-    return stages[0] * 1_000_000 + status["stages"][stages[0]]["done"] if stages else 0
-
-
-def workers_of(status):
-    return sum(1 for node in status["nodes"] if node["kind"] == "worker")
+    return stages[0] * AFTER_FIRST_STAGE + status["stages"][stages[0]]["done"] if stages else 0
 
 
 def random_shape(draw):
@@ -233,30 +282,77 @@ def random_shape(draw):
             f"--shards_per_server={draw.randint(1, 2)}", f"--lanes={draw.randint(1, 2)}"]
 
 
-def kill_trial(shop, draw, kills, pause_s=(0.2, 2.5), role=None):
-    """One job under random kills, sometimes two at once. How many of each role were killed."""
+class Killer:
+    """Kills processes of one launch. Workers are spared that it would not start again: the job
+    would go on without them."""
+
+    def __init__(self, launch):
+        self.launch = launch
+        self.short_lives = {}  # by name, in a row
+
+    def kill(self, draw, role):
+        """Kills a process of a role if there is one."""
+        ages = {pid: age_s(pid) for pid in self.launch.children(role)}
+        pids = [pid for pid, age in ages.items()
+                if age is not None and (role != "worker" or self.is_long(age) or
+                                        self.short_lives.get(name_of(pid), 0) < SHORT_LIVES - 1)]
+        if not pids:
+            return False
+        pid = draw.choice(pids)
+        name = name_of(pid)
+        if not send(pid, signal.SIGKILL):
+            return False
+        self.short_lives[name] = (0 if self.is_long(ages[pid])
+                                  else self.short_lives.get(name, 0) + 1)
+        return True
+
+    @staticmethod
+    def is_long(age):
+        return age > LONG_LIFE_S + 1
+
+
+def kills_of_launch(launch, draw, kills, pause_s, role):
+    """Kills until there were so many or the launch is over. How many of each role were killed."""
     killed = dict.fromkeys(ROLES, 0)
-    with shop.launch(*random_shape(draw)) as launch:
-        launch.wait_for(lambda s: s["state"] == "training", "training")
-        while sum(killed.values()) < kills and not launch.over():
-            time.sleep(draw.uniform(*pause_s))
-            for _ in range(2 if draw.random() < 0.2 else 1):
-                which = role or draw.choice(ROLES)
-                pids = launch.children(which)
-                if pids and send(draw.choice(pids), signal.SIGKILL):
-                    killed[which] += 1
-        launch.finish()
+    killer = Killer(launch)
+    while sum(killed.values()) < kills and not launch.over():
+        time.sleep(draw.uniform(*pause_s))
+        for _ in range(2 if draw.random() < 0.2 else 1):
+            which = role or draw.choice(ROLES)
+            killed[which] += killer.kill(draw, which)
     return killed
 
 
-def failpoint_trial(shop, name, draw):
-    """One job with a process that dies at a failpoint. Whether the place was passed."""
+def kill_trial(shop, draw, kills, pause_s=(0.2, 2.5), role=None):
+    """One job under random kills, sometimes two at once. When one process was killed too often for
+    its launch, the same command is entered again. How many of each role were killed."""
+    killed = dict.fromkeys(ROLES, 0)
+    flags = random_shape(draw)
+    late = draw.random() < 0.25  # else the stages after the first would seldom see one
+    launch = shop.launch(*flags)
+    while True:
+        with launch:
+            # One that goes on has begun when its scheduler listens.
+            launch.wait_for(lambda s: sum(killed.values()) > 0 or done_of(s) >= AFTER_FIRST_STAGE
+                            or (not late and s["state"] == "training"), "training")
+            some = kills_of_launch(launch, draw, kills - sum(killed.values()), pause_s, role)
+            killed = {each: killed[each] + some[each] for each in ROLES}
+            launch.wait()
+            if not launch.gave_up():
+                launch.finish()
+                return killed
+        launch = shop.launch(*flags, work_dir=launch.work_dir)
+
+
+def failpoint_trial(shop, name, nth):
+    """One job with a process that dies when it passes a failpoint for the `nth` time. Whether it
+    did."""
     role = name.split(".")[0]
     process = "scheduler" if role in ("scheduler", "any") else f"{role}-0"
     # Before it listens nobody starts a scheduler again: the launch has not begun.
     while_starting = {"scheduler.before_save": 2, "scheduler.saved": 2, "any.file_written": 1,
                       "any.file_renamed": 1}
-    nth = draw.choice((1, 1, 2, 3, 7)) + while_starting.get(name, 0)
+    nth += while_starting.get(name, 0)
     with shop.launch("--workers=2", "--servers=2", f"--failpoint={process}={name}:{nth}") as launch:
         while not launch.over() and time.monotonic() < launch.end_by:
             time.sleep(0.1)
@@ -269,12 +365,12 @@ def zombie_trial(shop, draw, role):
     """A process is stopped past its lease, taken for dead, and goes on. What it then says must be
     refused and the job be as if nothing had been."""
     with shop.launch("--workers=2", "--servers=2") as launch:
-        if launch.wait_for_training() is None:
+        status = launch.wait_for_training()
+        if status is None:
             raise Failed("the job was over too soon")
         time.sleep(draw.uniform(0, 1))
-        pids = launch.children(role)
-        victim = draw.choice(pids)
-        before = launch.status()["counters"]["lost_nodes"]
+        victim = draw.choice(launch.children(role))
+        before = status["counters"]["lost_nodes"]
         stopped = time.monotonic()
         send(victim, signal.SIGSTOP)
         lost = launch.wait_for(lambda s: s["counters"]["lost_nodes"] > before, "taken for dead", 30)
@@ -285,32 +381,6 @@ def zombie_trial(shop, draw, role):
             raise Failed("the job was over before the stopped process was missed")
         launch.finish()
     return noticed_s
-
-
-def scale_trial(shop, draw, plan):
-    """The number of workers changes while the job runs, as `plan` says."""
-    with shop.launch(f"--workers={plan[0]}", "--lanes=1") as launch:
-        launch.wait_for_training()
-        for workers in plan[1:]:
-            time.sleep(draw.uniform(0.3, 1.5))
-            if launch.over():
-                break
-            scaled = subprocess.run([shop.program, "scale", shop.job, "--work_dir", launch.work_dir,
-                                     f"--workers={workers}"], stdout=subprocess.PIPE,
-                                    stderr=subprocess.STDOUT, text=True, check=False)
-            # A job that ends takes nothing any more.
-            if scaled.returncode != 0:
-                if not launch.ends():
-                    raise Failed(f"scale: {scaled.stdout}; see {launch.work_dir}")
-                break
-            there = launch.wait_for(lambda s, n=workers: workers_of(s) == n, f"{workers} workers")
-            if there is None:
-                break
-        launch.finish()
-
-
-def random_plan(draw):
-    return [2, 8, 3] if draw.random() < 0.3 else [draw.randint(1, 8) for _ in range(3)]
 
 
 def failpoints():

@@ -94,8 +94,9 @@ def random_cut(launch, status, draw):
     return node, ports_of(launch, status, "scheduler"), ways, f"{node} and the scheduler"
 
 
-def partition_trial(shop, draw, cuts=3):
-    """One job whose network is cut in two several times, 1 to 8 s. How often packets were lost."""
+def partition_trial(shop, draw, cuts=3, longest_s=8):
+    """One job whose network is cut in two several times, for 1 to `longest_s` seconds. How often
+    packets were lost."""
     nodes = [f"{verb}-{i}" for verb in ("worker", "server") for i in range(2)]
     done = 0
     story = []
@@ -109,7 +110,7 @@ def partition_trial(shop, draw, cuts=3):
                 if status is None:
                     break
                 time.sleep(draw.uniform(0, 1))
-                seconds = draw.uniform(1, 8)
+                seconds = draw.uniform(1, longest_s)
                 node, ports, ways, name = random_cut(launch, status, draw)
                 story.append(f"{name}, {ways}, {seconds:.1f} s")
                 cut(node, ports, ways)

@@ -92,7 +92,8 @@ def rounds(shop, draw, number):
     launch = shop.launch("--workers=1", "--servers=1", work_dir=shop.path("million"))
     seconds = {}
     try:
-        status = launch.wait_for(lambda s: chaos.done_of(s) > 1_000_000, "the second stage")
+        status = launch.wait_for(lambda s: chaos.done_of(s) > chaos.AFTER_FIRST_STAGE,
+                                 "the second stage")
         rows = [table["rows"] for table in status["tables"] if table["name"] == "rows"]
         if rows != [ROWS]:
             raise chaos.Failed(f"{rows} rows instead of {ROWS}")

@@ -300,10 +300,13 @@ TEST_F(ServiceTest, RefusesAWorkDirOfAnotherJob) {
 TEST_F(ServiceTest, AwaitWaitsForAHeartbeatAndKnowsStaleNodes) {
   auto service = StartService(1);
   control::Registered registered;
-  service->registerNode(registered, RegistrationOf(control::NodeKind::WORKER));
+  control::Registration registration = RegistrationOf(control::NodeKind::WORKER);
+  registration.started_ms = 17;
+  service->registerNode(registered, registration);
   control::Report report;
   report.node = registered.node;
   report.incarnation = registered.incarnation;
+  report.counters.first_push_ms = 19;
   control::Command command;
   EXPECT_TRUE(CallScheduler([&] { service->await(command, report); }).ok());
   EXPECT_EQ(command.kind, CommandKind::WAIT);
@@ -315,7 +318,10 @@ TEST_F(ServiceTest, AwaitWaitsForAHeartbeatAndKnowsStaleNodes) {
             StatusCode::kFailedPrecondition);
   control::JobStatus status;
   service->status(status);
-  EXPECT_EQ(json::parse(status.json)["nodes"].size(), 1u);
+  const json nodes = json::parse(status.json)["nodes"];
+  ASSERT_EQ(nodes.size(), 1u);
+  EXPECT_EQ(nodes[0]["started_unix_ms"], 17);
+  EXPECT_EQ(nodes[0]["first_push_unix_ms"], 19);
 }
 
 TEST_F(ServiceTest, CloseLetsBlockedCallsGo) {

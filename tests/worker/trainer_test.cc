@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "runtime/clock.h"
 #include "tests/worker/train_fakes.h"
 
 namespace emporium::worker {
@@ -96,6 +97,8 @@ TEST_F(TrainerTest, SameBitsInAnyShape) {
 TEST_F(TrainerTest, ReportsLossesOnceAndTime) {
   cluster_ = std::make_unique<StubCluster>(context_, job_, 2);
   OneWorker worker = MakeWorker(2);
+  EXPECT_EQ(worker.trainer->progress().first_push_ms, 0);
+  const int64_t before = runtime::UnixMs();
   ASSERT_TRUE(worker.trainer->Train(Span(0, 5)).ok());
   const auto losses = worker.trainer->TakeLosses();
   EXPECT_EQ(losses.size(), 13u);  // 50 samples in fours
@@ -110,6 +113,8 @@ TEST_F(TrainerTest, ReportsLossesOnceAndTime) {
   const auto progress = worker.trainer->progress();
   EXPECT_EQ(progress.highest_begun, Step(4));
   EXPECT_EQ(progress.samples, 50);
+  EXPECT_GE(progress.first_push_ms, before);
+  EXPECT_LE(progress.first_push_ms, runtime::UnixMs());
   EXPECT_GT(progress.time.read + progress.time.compute + progress.time.pack, 0);
 }
 

@@ -17,8 +17,8 @@
 //     gone u64 [g], gone_offset u64 [P + 1]: of a file of changes, keys whose rows went
 //
 // A file of changes (format 3) holds the rows that changed since checkpoint `parent`. The files of
-// all checkpoints from the last whole one on make up the content: rows of a later one take the place
-// of those before, once those that are gone have been taken out.
+// all checkpoints from the last whole one on make up the content: rows of a later one take the
+// place of those before, once those that are gone have been taken out.
 //
 // Datasets with elements are chunked with Fletcher32 checksums; the file's own structure has
 // checksums too (libver latest). Rows stream through blocks of bounded size in both directions.
@@ -42,13 +42,13 @@ namespace emporium::ps {
 inline constexpr uint32_t kShardFileFormat = 2;
 inline constexpr uint32_t kChangesFileFormat = 3;
 
-// Of rows that are copied at once: a shard answers nobody while it copies them, a tenth of a
-// millisecond.
-inline constexpr size_t kCutPieceBytes = 256 << 10;
+// Of rows that are copied at once: a shard answers nobody while it copies them, less than a tenth
+// of a millisecond. Larger blocks would be taken from the kernel, page by page, each time.
+inline constexpr size_t kCutPieceBytes = 64 << 10;
 
 struct ShardFileInfo {
   uint64_t parent = 0;  // of a file of changes; 0: it holds all rows
-  std::string path;  // relative to the checkpoint's directory
+  std::string path;     // relative to the checkpoint's directory
   uint64_t bytes = 0;
   std::string sha256;                                    // lower-case hex, of what was read back
   std::map<PartitionId, std::string> partition_digests;  // ps/digest.h

@@ -26,6 +26,7 @@ class Writer {
 
   template <class T>
   Status Attribute(hid_t object, const char* name, hid_t type, const T& value) {
+    EMPORIUM_CHECK(H5Tget_size(type) == sizeof(T), "an attribute is read as what it is");
     const Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
     return WriteAttribute(object, name, type, space, &value);
   }
@@ -123,8 +124,8 @@ class TableWriter {
                               writer_.Group(tables, std::to_string(table_.id.value())));
     EMPORIUM_RETURN_IF_ERROR(WriteAttributes(group.id()));
     for (const Column& column : ColumnsOf(block_)) {
-      EMPORIUM_ASSIGN_OR_RETURN(
-          Hdf5Handle dataset, writer_.Dataset(group.id(), column, table_.rows, rows_per_block_));
+      EMPORIUM_ASSIGN_OR_RETURN(Hdf5Handle dataset,
+                                writer_.Dataset(group.id(), column, table_.rows, rows_per_block_));
       datasets_.push_back(std::move(dataset));
     }
     std::vector<uint64_t> offset = {0};
@@ -192,7 +193,7 @@ class TableWriter {
     }
     std::sort(rows.begin(), rows.end());
     for (const auto& [key, bytes] : rows) {
-      const RowView& row = reader_.Read(bytes);
+      const RowView& row = reader_.ReadRaw(bytes);
       digest->Add(row, block_.layout.popularity_bytes > 0);
       block_.Append(row);
       if (block_.rows() == rows_per_block_) EMPORIUM_RETURN_IF_ERROR(Flush());
@@ -228,12 +229,13 @@ class TableWriter {
 };
 
 Status WriteRoot(Writer& writer, hid_t root, const Cut& cut, const std::string& fingerprint) {
+  const uint32_t shard = cut.shard.value();
   const uint32_t stage = cut.position.stage->value();
   const uint64_t version = cut.position.version.value();
   const uint32_t format = cut.parent == 0 ? kShardFileFormat : kChangesFileFormat;
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "format", H5T_STD_U32LE, format));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "job_fingerprint", fingerprint));
-  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "shard", H5T_STD_U32LE, cut.shard.value()));
+  EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "shard", H5T_STD_U32LE, shard));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "partitions", H5T_STD_U32LE, cut.partitions));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "stage", H5T_STD_U32LE, stage));
   EMPORIUM_RETURN_IF_ERROR(writer.Attribute(root, "version", H5T_STD_U64LE, version));

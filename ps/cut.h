@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/bytes.h"
 #include "proto/ids.h"
 #include "ps/popularity_code.h"
 #include "ps/row.h"
@@ -64,7 +65,7 @@ struct Cut {
 // Some rows of one partition of a table.
 struct CutPiece {
   // Each: key u64 | weights | tail, as they lie (ps/row.h).
-  std::vector<std::byte> rows;
+  UnclearedVector<std::byte> rows;
   bool last = false;  // of its partition
 };
 
@@ -80,12 +81,15 @@ class RowReader {
   size_t record_bytes() const;
   // Good until the next call.
   const RowView& Read(uint64_t key, const std::byte* weights, const std::byte* tail);
-  const RowView& Read(const std::byte* record);
+  // Of a record, without `weights`: who stores rows wants them as they lie.
+  const RowView& ReadRaw(const std::byte* record);
   static uint64_t KeyOf(const std::byte* record);
 
  private:
   const RowShape shape_;
   const PopularityCode code_;
+  void ReadTail(const std::byte* tail);
+
   std::vector<float> weights_;
   std::vector<float> state_;
   RowView view_;

@@ -39,7 +39,7 @@ class CutFeed {
   bool closed() const { return pieces_.closed(); }
 
  private:
-  static constexpr size_t kPieces = 8;
+  static constexpr size_t kPieces = 32;
   runtime::Waker shard_;
   runtime::Queue<CutPiece> pieces_;
 };

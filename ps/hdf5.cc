@@ -15,7 +15,8 @@ struct OutputFile::Sink {
   std::string path;
   int fd = -1;
   int error = 0;
-  haddr_t end = 0;  // bytes written, also those that were not
+  haddr_t end = 0;    // bytes written, also those that were not
+  haddr_t begun = 0;  // up to where the disk has been told to begin
 
   ~Sink() {
     if (fd >= 0) ::close(fd);
@@ -89,6 +90,17 @@ herr_t DriverRead(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size,
   return 0;
 }
 
+// Has the disk begin with what was written since the last time, so that closing need not wait for
+// all of it.
+void BeginWriteback(OutputFile::Sink* sink) {
+  constexpr haddr_t kEvery = haddr_t{8} << 20;
+  if (sink->end < sink->begun + kEvery) return;
+  // Advice: what could not be written shows when the file is synced.
+  ::sync_file_range(sink->fd, static_cast<off_t>(sink->begun),
+                    static_cast<off_t>(sink->end - sink->begun), SYNC_FILE_RANGE_WRITE);
+  sink->begun = sink->end;
+}
+
 herr_t DriverWrite(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size,
                    const void* buffer) {
   OutputFile::Sink* sink = Of(file)->sink;
@@ -105,6 +117,7 @@ herr_t DriverWrite(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size
     address += static_cast<haddr_t>(n);
     size -= static_cast<size_t>(n);
   }
+  if (sink->error == 0) BeginWriteback(sink);
   return 0;
 }
 

@@ -22,6 +22,7 @@ Cut Shard::BeginCut(uint64_t number, uint64_t parent) {
   for (const std::unique_ptr<Table>& table : tables_) {
     cut.tables.push_back(table->BeginCut(cut.partition, changes));
   }
+  for (StepRows& rows : step_rows_) rows.KeepKeys(true);
   cut_table_ = 0;
   last_cut_ = number;
   return cut;

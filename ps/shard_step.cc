@@ -128,6 +128,7 @@ void Shard::ApplyStep(float gradient_scale) {
     if (config_.tables[i].fixed_rate) factors = {};
     counters_.rows_updated += step_rows_[i].Apply(*tables_[i], before + 1, factors);
     ApplyTotals(i);
+    if (!cut_table_.has_value()) step_rows_[i].KeepKeys(false);
   }
   added_.clear();
   event_time_ = 0;

@@ -47,10 +47,16 @@ StepRows::StepRows(const TableSettings& settings)
     : dim_(settings.dim),
       row_bytes_(WeightBytes(settings.element_type, settings.dim)),
       popularity_(settings.popularity),
-      needs_keys_(settings.element_type != spec::FP32 || settings.popularity ||
-                  !settings.slots.empty()),
+      table_needs_keys_(settings.element_type != spec::FP32 || settings.popularity ||
+                        !settings.slots.empty()),
+      needs_keys_(table_needs_keys_),
       row_slots_(settings.slots.size()),
       sums_(settings.dim) {}
+
+void StepRows::KeepKeys(bool keep) {
+  EMPORIUM_CHECK(slots_.empty(), "a step has all its keys or none");
+  needs_keys_ = keep || table_needs_keys_;
+}
 
 float* StepRows::Sums::Take() {
   const size_t block = taken_ / block_rows_;

@@ -42,6 +42,9 @@ class StepRows {
   size_t rows() const { return slots_.size(); }
 
   // Keys that wait for their row.
+  // Whether the table gets keys with its updates although it does not need them itself: while a cut
+  // is under way. To be called between two steps.
+  void KeepKeys(bool keep);
   size_t awaited() const { return awaited_keys_.size(); }
 
   // All has been added: drops the keys without a row that the table does not admit. How many.
@@ -143,7 +146,8 @@ class StepRows {
   const uint32_t dim_;
   const size_t row_bytes_;  // of weights as the table holds them
   const bool popularity_;
-  const bool needs_keys_;  // Table::UpdateBatch
+  const bool table_needs_keys_;  // Table::UpdateBatch
+  bool needs_keys_;              // it, or a cut does
   const size_t row_slots_;
   // The step that is being added up.
   Positions<Slot> positions_;

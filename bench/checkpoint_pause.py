@@ -125,7 +125,7 @@ def main():
                     break
                 time.sleep(1)
             launch.stop()
-        import shutil; shutil.copy(trace, "/tmp/lr/trace"); shutil.copy(launch.output_path, "/tmp/lr/pause.out"); judge(read_trace(trace), memory)
+        judge(read_trace(trace), memory)
 
 
 if __name__ == "__main__":

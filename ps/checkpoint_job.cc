@@ -33,7 +33,7 @@ void CheckpointJob::CloseFeeds() {
 }
 
 void CheckpointJob::Write(size_t i) {
-  runtime::GiveWay();  // to the shards and whoever computes here
+  runtime::GiveWay(true);  // to the shards and whoever computes here
   const CutSource source = [this, i] { return feeds_[i]->Take(); };
   Result<ShardFileInfo> info =
       WriteShardFile(cuts_[i], source, config_.dir, config_.job_fingerprint, config_.incarnation);

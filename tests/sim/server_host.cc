@@ -15,6 +15,7 @@ using control::CommandKind;
 void ServerHost::BeginLife() {
   shards_.clear();
   shards_.resize(count_);
+  ledgers_.assign(count_, {});
   peers_.clear();
   routes_.clear();
   commands_.clear();
@@ -56,23 +57,29 @@ void ServerHost::Deliver(const std::string& endpoint, const std::string& peer, B
     const FrameHeader asked = *FrameView::ParseHeader(bytes);
     const Generation before = shards_[i]->generation();
     shards_[i]->Handle(peer, ps::FrameBytes(std::move(bytes)), &out);
-    Judge(asked, *shards_[i], before, out);
+    const bool accepted = Judge(asked, *shards_[i], before, out);
     do {
       SendOut(&out);
     } while (shards_[i]->AnswerNext(&out));
+    const bool push = asked.type == FrameType::kPush;
+    const std::string broken = ledgers_[i].Handled(asked, push && accepted, *shards_[i]);
+    if (!broken.empty()) Violate(broken);
     return;
   }
 }
 
-// What comes from a time before is refused.
-void ServerHost::Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
+// What comes from a time before is refused. Whether the frame was accepted.
+bool ServerHost::Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
                        const std::vector<ps::Send>& out) {
   const bool old = asked.route_version != shard.config().route_version || asked.generation < before;
+  bool accepted = false;
   for (const ps::Send& send : out) {
     const FrameHeader answer = *FrameView::ParseHeader(send.bytes);
     if (answer.request_id != asked.request_id || answer.type == FrameType::kError) continue;
     if (old) Violate("took a frame of an earlier route or generation");
+    accepted = true;
   }
+  return accepted;
 }
 
 void ServerHost::SendOut(std::vector<ps::Send>* out) {
@@ -135,6 +142,7 @@ Status ServerHost::Restore(const control::Command& command) {
     auto fresh = std::make_unique<ps::Shard>(std::move(config));
     if (!dir.empty()) EMPORIUM_RETURN_IF_ERROR(ps::RestoreShard(dir, manifest, "sim", fresh.get()));
     shards_[i] = std::move(fresh);
+    ledgers_[i].Begin(*shards_[i]);
   }
   return Status::Ok();
 }

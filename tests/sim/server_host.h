@@ -14,6 +14,7 @@
 #include "ps/checkpoint.h"
 #include "ps/cut.h"
 #include "ps/shard.h"
+#include "tests/sim/ledger.h"
 #include "tests/sim/node.h"
 
 namespace emporium::sim {
@@ -72,7 +73,7 @@ class ServerHost final : public Node {
   void CopyOn(int64_t number);
   Status WriteFiles(std::vector<control::ShardFile>* files);
   void SendOut(std::vector<ps::Send>* out);
-  void Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
+  bool Judge(const FrameHeader& asked, const ps::Shard& shard, Generation before,
              const std::vector<ps::Send>& out);
   void Violate(const std::string& what) {
     if (violation_.empty()) violation_ = what;
@@ -80,6 +81,7 @@ class ServerHost final : public Node {
 
   const uint32_t count_;
   std::vector<std::unique_ptr<ps::Shard>> shards_;
+  std::vector<Ledger> ledgers_;  // of each
   std::map<std::string, Reply> peers_;
   std::deque<control::Command> commands_;
   bool running_ = false;

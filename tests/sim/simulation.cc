@@ -18,12 +18,18 @@ constexpr Micros kEndBy = 600 * kSecond;
 constexpr uint64_t kMaxShardBytes = 64u << 20;
 constexpr int64_t kMaxAtOnce = 100'000;  // events of one moment
 
-spec::Job SimJob() {
+// Of the norm of a step's gradients: above most of what the job's steps have.
+constexpr double kClip = 9;
+// Which jobs clip gradients by their norm.
+bool Clips(uint64_t seed) { return seed % 3 == 0; }
+
+spec::Job SimJob(bool clips) {
   spec::Job job = scheduler::testing::TwoStageJob();
   job.mutable_cluster()->set_partitions(ps::testing::kPartitions);
   for (spec::Stage& stage : *job.mutable_stage()) {
     if (!stage.has_train()) continue;
     stage.mutable_train()->set_epochs(stage.train().epochs() + 2);
+    if (clips) stage.mutable_train()->set_clip_global_norm(kClip);
   }
   return job;
 }
@@ -40,7 +46,7 @@ worker::StagePlan PlanOf(const spec::Job& job, size_t stage) {
 class Simulation {
  public:
   explicit Simulation(const Options& options)
-      : options_(options), world_(options.seed, options.print), job_(SimJob()) {
+      : options_(options), world_(options.seed, options.print), job_(SimJob(Clips(options.seed))) {
     root_ = ps::testing::ScratchDir("sim-" + std::to_string(options.seed) +
                                     (options.faults ? "" : "-calm"));
     shape_servers_ = options_.one_of_each ? 1 : 1 + world_.Random(2);
@@ -76,6 +82,7 @@ class Simulation {
     }
     if (outcome_.broken.empty()) CheckEnd();
     outcome_.trace_hash = world_.trace_hash();
+    outcome_.seconds = static_cast<double>(world_.now()) / kSecond;
     for (const auto& worker : workers_) outcome_.stale += worker->refused_as_stale();
     return outcome_;
   }
@@ -92,8 +99,24 @@ class Simulation {
     config.facts = Facts();
     config.stages = {PlanOf(job_, 0), PlanOf(job_, 1)};
     config.servers = &servers_;
+    config.clip = job_.stage(0).train().clip_global_norm();
+    config.pulled = [this](const Truth::MicroBatch& id, uint64_t hash) { Pulled(id, hash); };
     workers_.push_back(std::make_unique<WorkerHost>(
         &world_, scheduler_.get(), "worker-" + std::to_string(workers_.size()), config));
+  }
+
+  // The rows of a micro-batch are those of its version.
+  void Pulled(const Truth::MicroBatch& id, uint64_t hash) {
+    if (options_.truth == nullptr) {
+      outcome_.truth.pulled[id] = hash;
+      return;
+    }
+    const auto truth = options_.truth->pulled.find(id);
+    if (truth == options_.truth->pulled.end()) return Break("a micro-batch too many is trained");
+    if (truth->second != hash) {
+      Break("stage " + std::to_string(std::get<0>(id)) + " step " +
+            std::to_string(std::get<1>(id)) + " reads other rows than without faults");
+    }
   }
 
   // The same command: everything starts, and goes on from what lies on disk.
@@ -137,11 +160,30 @@ class Simulation {
     std::vector<std::string> passed_over;
     const auto newest = runtime::NewestCheckpoint(root_, "sim", &passed_over);
     if (!newest.ok() || !newest->has_value()) return Break("there is no checkpoint at the end");
-    outcome_.digest = (*newest)->manifest.content_digest();
+    Truth& found = outcome_.truth;
+    found.digest = (*newest)->manifest.content_digest();
+    const std::vector<scheduler::StageView> stages = scheduler_->machine().stages();
+    for (size_t i = 0; i < stages.size(); ++i) {
+      const std::string stage = std::to_string(i);
+      for (const auto& [name, value] : stages[i].metrics) found.metrics[stage + " " + name] = value;
+      for (const auto& [step, metrics] : stages[i].validations) {
+        for (const auto& [name, value] : metrics) {
+          found.metrics[stage + " at " + std::to_string(step) + " " + name] = value;
+        }
+      }
+    }
     std::string report;
     const Status whole = ps::VerifyCheckpoint((*newest)->dir, &report);
     if (!whole.ok()) return Break("the last checkpoint is damaged: " + whole.ToString());
     if (!passed_over.empty()) Break("a checkpoint was believed: " + passed_over.front());
+    if (options_.truth == nullptr) return;
+    if (found.digest != options_.truth->digest) Break("the model has other bits");
+    for (const auto& [name, value] : found.metrics) {
+      const auto truth = options_.truth->metrics.find(name);
+      if (truth == options_.truth->metrics.end() || truth->second != value) {
+        Break("the metric of stage " + name + " is another than without faults");
+      }
+    }
   }
 
   // -- Faults ---------------------------------------------------------------------------------
@@ -314,5 +356,15 @@ class Simulation {
 }  // namespace
 
 Outcome Simulate(const Options& options) { return Simulation(options).Run(); }
+
+Truths::Truths() {
+  for (const uint64_t seed : {1, 3}) {
+    Outcome calm = Simulate({.seed = seed, .faults = false, .one_of_each = true});
+    if (!calm.broken.empty()) broken_ = "without any fault: " + calm.broken;
+    (Clips(seed) ? clipped_ : plain_) = std::move(calm.truth);
+  }
+}
+
+const Truth& Truths::Of(uint64_t seed) const { return Clips(seed) ? clipped_ : plain_; }
 
 }  // namespace emporium::sim

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/control_client.h"
+#include "worker/step_norm.h"
 
 namespace emporium::sim {
 
@@ -25,6 +26,22 @@ std::string Hex(double value) {
   std::snprintf(text, sizeof(text), "%a", value);
   return text;
 }
+
+// What a pull answered by table and key: a row and, where there is one, its popularity.
+using Rows = std::map<std::pair<size_t, uint64_t>, std::vector<float>>;
+
+class Hash {
+ public:
+  void Add(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    value_ = (value_ ^ bits) * 0x100000001b3u;
+  }
+  uint64_t value() const { return value_; }
+
+ private:
+  uint64_t value_ = 0xcbf29ce484222325u;
+};
 
 }  // namespace
 
@@ -239,7 +256,8 @@ void WorkerHost::RunSpan(emporium::Step version) {
   assignment.workers = static_cast<uint32_t>(command_.workers);
   assignment.from = emporium::Step(static_cast<uint64_t>(command_.from_step));
   assignment.until = emporium::Step(static_cast<uint64_t>(command_.until_step));
-  plan_.emplace(config_.stages[static_cast<size_t>(command_.stage)], assignment, version);
+  plan_.emplace(config_.stages[static_cast<size_t>(command_.stage)], assignment, version,
+                config_.clip > 0);
   works_.clear();
   Pump();
 }
@@ -292,7 +310,8 @@ void WorkerHost::PullOf(size_t number) {
   Place(std::move(pull));
 }
 
-// The gradient of a weight: what the micro-batch says, and a pull towards zero.
+// The gradient of a weight: what the micro-batch says, a pull towards zero, and something of all
+// that was read, wherever it lives.
 void WorkerHost::Compute(size_t number, const Call& call) {
   Work& work = works_.at(number);
   if (!plan_->MayBegin(work.id.step)) return;  // beyond a pause
@@ -301,23 +320,35 @@ void WorkerHost::Compute(size_t number, const Call& call) {
     works_.erase(number);
     return;
   }
-  std::map<std::pair<size_t, uint64_t>, std::span<const float>> rows;
+  Rows rows;
   for (size_t s = 0; s < call.answers.size(); ++s) {
     const Payload part = PartOf(s, work.payload);
     for (const SectionView& section : call.answers[s]->frame.sections()) {
       const auto& keys = part[section.table.value()].keys;
       for (size_t i = 0; i < keys.size(); ++i) {
-        rows[{section.table.value(), keys[i]}] =
-            section.values.subspan(i * section.dim, section.dim);
+        const auto values = section.values.subspan(i * section.dim, section.dim);
+        std::vector<float>& row = rows[{section.table.value(), keys[i]}];
+        row.assign(values.begin(), values.end());
+        if (!section.counts.empty()) row.push_back(section.counts[i]);
       }
     }
   }
+  Hash hash;
+  double sum = 0;
+  for (const auto& [key, row] : rows) {
+    for (const float value : row) {
+      hash.Add(value);
+      sum += value;
+    }
+  }
+  config_.pulled({command_.stage, work.id.step.value(), work.id.micro_batch.value()}, hash.value());
+  const auto mean = static_cast<float>(sum / static_cast<double>(rows.size()));
   for (size_t t = 0; t < work.payload.size(); ++t) {
     auto& columns = work.payload[t];
     const size_t dim = columns.keys.empty() ? 0 : columns.values.size() / columns.keys.size();
     for (size_t i = 0; i < columns.keys.size(); ++i) {
-      const std::span<const float> row = rows.at({t, columns.keys[i]});
-      for (size_t d = 0; d < dim; ++d) columns.values[i * dim + d] += 0.25f * row[d];
+      const std::vector<float>& row = rows.at({t, columns.keys[i]});
+      for (size_t d = 0; d < dim; ++d) columns.values[i * dim + d] += 0.25f * row[d] + 0.01f * mean;
     }
   }
   world_.After(this, world_.Between(5 * kMs, 60 * kMs), [this, number, job = job_] {
@@ -337,6 +368,7 @@ void WorkerHost::PushOf(size_t number) {
     FrameHeader header = Header(FrameType::kPush, work.id.step.value());
     header.micro_batch = work.id.micro_batch;
     header.micro_batches = work.id.of;
+    header.awaits_scale = config_.clip > 0;
     header.learning_rate_factor = 1.0f / (1.0f + 0.01f * static_cast<float>(work.id.step.value()));
     const Payload part = PartOf(s, work.payload);
     push.frames.push_back(ps::testing::Encode(header, part, true));
@@ -352,11 +384,55 @@ void WorkerHost::PushOf(size_t number) {
     loss.samples = 1;
     loss.terms["loss"] = 1;
     losses_.push_back(loss);
-    plan_->Acknowledged(id.step);
+    const bool last = plan_->Acknowledged(id.step);
     works_.erase(number);
+    if (last) AskForSquares(id.step);
     Pump();
   };
   Place(std::move(push));
+}
+
+// ---- A step whose gradients are clipped by their norm ------------------------------------------
+
+WorkerHost::Call WorkerHost::StepCall(FrameType type, emporium::Step step,
+                                      float gradient_scale) const {
+  Call call;
+  FrameHeader header = Header(type, step.value());
+  header.gradient_scale = gradient_scale;
+  for (size_t s = 0; s < route_->shards(); ++s) {
+    call.frames.push_back(ps::testing::Encode(header, {}));
+  }
+  return call;
+}
+
+void WorkerHost::AskForSquares(emporium::Step step) {
+  Call ask = StepCall(FrameType::kSquares, step, 1);
+  ask.done = [this, step](const Status& status, Call* call) {
+    if (!plan_.has_value()) return;
+    if (!status.ok()) return LookAgain(status);
+    SquaresAnswered(step, *call);
+  };
+  Place(std::move(ask));
+}
+
+void WorkerHost::SquaresAnswered(emporium::Step step, const Call& call) {
+  std::vector<worker::ShardSquares> shards;
+  for (const auto& answer : call.answers) {
+    shards.push_back({answer->frame.header().step, answer->frame.squares()});
+  }
+  const std::optional<double> norm = worker::NormOf(step, shards);
+  if (!norm.has_value()) {
+    plan_->Applied(step);
+    return Pump();
+  }
+  Call apply = StepCall(FrameType::kApply, step, worker::ClipFactor(*norm, config_.clip));
+  apply.done = [this, step](const Status& status, Call*) {
+    if (!plan_.has_value()) return;
+    if (!status.ok()) return LookAgain(status);
+    plan_->Applied(step);
+    Pump();
+  };
+  Place(std::move(apply));
 }
 
 // ---- Evaluation --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "tests/ps/shard_fixture.h"
 #include "tests/sim/node.h"
 #include "tests/sim/server_host.h"
+#include "tests/sim/truth.h"
 #include "worker/span_plan.h"
 
 namespace emporium::sim {
@@ -23,6 +24,9 @@ class WorkerHost final : public Node {
     control::DatasetFacts facts;
     std::vector<worker::StagePlan> stages;  // of those that train
     const std::vector<std::unique_ptr<ServerHost>>* servers = nullptr;
+    double clip = 0;  // the norm of a step's gradients; 0: not
+    // Told of what each micro-batch has read.
+    std::function<void(Truth::MicroBatch, uint64_t)> pulled;
   };
   WorkerHost(World* world, SchedulerHost* scheduler, std::string name, Config config)
       : Node(world, scheduler, std::move(name)), config_(std::move(config)) {}
@@ -74,6 +78,9 @@ class WorkerHost final : public Node {
   void PullOf(size_t number);
   void Compute(size_t number, const Call& call);
   void PushOf(size_t number);
+  Call StepCall(FrameType type, emporium::Step step, float gradient_scale) const;
+  void AskForSquares(emporium::Step step);
+  void SquaresAnswered(emporium::Step step, const Call& call);
 
   // -- Evaluation -----------------------------------------------------------------------------
   void NextChunk(int64_t chunk);

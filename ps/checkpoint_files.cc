@@ -8,9 +8,8 @@ namespace emporium::ps {
 
 Result<std::unique_ptr<ShardFile>> CheckpointFiles::Next() {
   const spec::ManifestFile& entry = manifest_.file(next_++);
-  EMPORIUM_ASSIGN_OR_RETURN(
-      std::unique_ptr<ShardFile> file,
-      ShardFile::Open((std::filesystem::path(dir_) / entry.path()).string()));
+  EMPORIUM_ASSIGN_OR_RETURN(std::unique_ptr<ShardFile> file,
+                            ShardFile::Open((std::filesystem::path(dir_) / entry.path()).string()));
   EMPORIUM_RETURN_IF_ERROR(CheckFollows(*file));
   if (newest()) EMPORIUM_RETURN_IF_ERROR(CheckAlike(*file));
   before_ = file->partition();
@@ -31,7 +30,10 @@ Status CheckpointFiles::CheckFollows(const ShardFile& file) {
     return Status::Ok();
   }
   return DataLoss(file.path() + ": holds changes since checkpoint " + std::to_string(parent) +
-                  ", whose file is not before it in the manifest");
+                  ", whose file is not before it in the manifest, but " +
+                  (before == nullptr
+                       ? "none"
+                       : before->path() + " of checkpoint " + std::to_string(NumberOf(*before))));
 }
 
 Status CheckpointFiles::CheckAlike(const ShardFile& file) {

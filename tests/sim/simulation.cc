@@ -23,13 +23,14 @@ constexpr double kClip = 9;
 // Which jobs clip gradients by their norm.
 bool Clips(uint64_t seed) { return seed % 3 == 0; }
 
-spec::Job SimJob(bool clips) {
+spec::Job SimJob(uint64_t seed) {
   spec::Job job = scheduler::testing::TwoStageJob();
   job.mutable_cluster()->set_partitions(ps::testing::kPartitions);
+  job.mutable_checkpoint()->set_max_deltas(static_cast<uint32_t>(seed % 4));
   for (spec::Stage& stage : *job.mutable_stage()) {
     if (!stage.has_train()) continue;
     stage.mutable_train()->set_epochs(stage.train().epochs() + 2);
-    if (clips) stage.mutable_train()->set_clip_global_norm(kClip);
+    if (Clips(seed)) stage.mutable_train()->set_clip_global_norm(kClip);
   }
   return job;
 }
@@ -46,7 +47,7 @@ worker::StagePlan PlanOf(const spec::Job& job, size_t stage) {
 class Simulation {
  public:
   explicit Simulation(const Options& options)
-      : options_(options), world_(options.seed, options.print), job_(SimJob(Clips(options.seed))) {
+      : options_(options), world_(options.seed, options.print), job_(SimJob(options.seed)) {
     root_ = ps::testing::ScratchDir("sim-" + std::to_string(options.seed) +
                                     (options.faults ? "" : "-calm"));
     shape_servers_ = options_.one_of_each ? 1 : 1 + world_.Random(2);

@@ -1,16 +1,20 @@
 // What a checkpoint of a large shard costs: how fast its file is written beside what the disk takes
 // in one piece, and how small a file of changes is.
 //
-// usage: bench_checkpoint --dir DIR [--rows N]     DIR: on the disk that is meant; default 1,000,000
+// usage: bench_checkpoint --dir DIR [--rows N]     DIR: on the disk that is meant; default
+// 1,000,000
 //
 // Each round writes a shard's whole file, and as many bytes in one piece to another file, both
-// synced; the ratio is of the medians. The last rounds' order alternates.
+// synced, the one first and then the other; the ratio is of the medians. A process of its own then
+// restores the file and tells how much more memory it ever had than the rows take.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
@@ -20,6 +24,7 @@
 #include "ps/shard.h"
 #include "runtime/clock.h"
 #include "runtime/file.h"
+#include "runtime/manifest.h"
 
 namespace emporium::bench {
 namespace {
@@ -91,6 +96,39 @@ Status WritePlain(const std::string& path, const std::vector<char>& bytes) {
   return ok ? Status::Ok() : Unavailable(path + " cannot be written");
 }
 
+Status Seal(const std::string& dir, const ps::ShardFileInfo& info) {
+  spec::CheckpointManifest manifest;
+  spec::ManifestFile* const file = manifest.add_file();
+  file->set_path(info.path);
+  file->set_bytes(info.bytes);
+  file->set_sha256(info.sha256);
+  manifest.set_job_fingerprint("bench");
+  manifest.set_partitions(kPartitions);
+  EMPORIUM_ASSIGN_OR_RETURN(const std::string digest,
+                            runtime::ContentDigest(info.partition_digests, kPartitions));
+  manifest.set_content_digest(digest);
+  return runtime::WriteManifest(dir, manifest);
+}
+
+// Of this process, in bytes.
+uint64_t MostMemory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) << 10;
+}
+
+Status Restore(const std::string& dir) {
+  EMPORIUM_ASSIGN_OR_RETURN(const spec::CheckpointManifest manifest, runtime::ReadManifest(dir));
+  const runtime::Stopwatch watch;
+  EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(dir, manifest));
+  Shard shard(ConfigOf());
+  EMPORIUM_RETURN_IF_ERROR(ps::RestoreShard(dir, manifest, "bench", &shard));
+  std::printf("figure restore_s %.2f\n", watch.Seconds());
+  std::printf("figure restore_mb_beyond_rows %.0f\n",
+              static_cast<double>(MostMemory() - shard.memory_bytes()) / 1e6);
+  return Status::Ok();
+}
+
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -106,6 +144,8 @@ Status Run(const std::string& dir, uint64_t rows) {
     Update(&shard, {keys.begin() + static_cast<long>(at), keys.begin() + static_cast<long>(end)},
            1);
   }
+  ps::ShardFileInfo whole;
+  EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(dir + "/whole"));
   std::vector<double> checkpoint_s, disk_s;
   std::vector<char> plain;
   uint64_t number = 0;
@@ -115,8 +155,8 @@ Status Run(const std::string& dir, uint64_t rows) {
       if (plain.empty() && !checkpoint) continue;  // its size is not known yet
       const runtime::Stopwatch watch;
       if (checkpoint) {
-        EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info, Write(&shard, ++number, 0, dir));
-        bytes = info.bytes;
+        EMPORIUM_ASSIGN_OR_RETURN(whole, Write(&shard, ++number, 0, dir + "/whole"));
+        bytes = whole.bytes;
         if (plain.empty()) plain.assign(bytes, 'x');
         checkpoint_s.push_back(watch.Seconds());
       } else {
@@ -130,6 +170,7 @@ Status Run(const std::string& dir, uint64_t rows) {
   const uint64_t dirty = rows / kDirtyShare;
   Update(&shard, {keys.begin(), keys.begin() + static_cast<long>(dirty)}, 2);
   EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo delta, Write(&shard, number + 1, number, dir));
+  EMPORIUM_RETURN_IF_ERROR(Seal(dir + "/whole", whole));
   const double row_bytes = static_cast<double>(bytes) / static_cast<double>(rows);
   const double gigabytes = static_cast<double>(bytes) / 1e9;
   std::printf("figure checkpoint_rows %" PRIu64 "\n", rows);
@@ -145,10 +186,15 @@ Status Run(const std::string& dir, uint64_t rows) {
   return Status::Ok();
 }
 
-int Main(const std::string& parent, uint64_t rows) {
+int Main(const std::string& program, const std::string& parent, uint64_t rows) {
   const std::string dir = parent + "/bench-checkpoint-" + std::to_string(::getpid());
   Status status = runtime::MakeDirs(dir);
   if (status.ok()) status = Run(dir, rows);
+  if (status.ok()) {
+    std::fflush(stdout);
+    const std::string command = "'" + program + "' --restore '" + dir + "/whole'";
+    if (std::system(command.c_str()) != 0) status = Unavailable("the file cannot be restored");
+  }
   std::filesystem::remove_all(dir);
   if (status.ok()) return 0;
   std::fprintf(stderr, "bench_checkpoint: %s\n", status.ToString().c_str());
@@ -164,11 +210,16 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--dir") dir = argv[i + 1];
+    if (flag == "--restore") {
+      const emporium::Status status = emporium::bench::Restore(argv[i + 1]);
+      if (!status.ok()) std::fprintf(stderr, "bench_checkpoint: %s\n", status.ToString().c_str());
+      return status.ok() ? 0 : 1;
+    }
     if (flag == "--rows") rows = std::stoull(argv[i + 1]);
   }
   if (dir.empty() || rows < 100) {
     std::fprintf(stderr, "usage: bench_checkpoint --dir DIR [--rows N]\n");
     return 2;
   }
-  return emporium::bench::Main(dir, rows);
+  return emporium::bench::Main(argv[0], dir, rows);
 }

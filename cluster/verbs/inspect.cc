@@ -1,4 +1,5 @@
 // `emporium status`, `scale` and `checkpoint`: what runs, and what lies on disk.
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -53,10 +54,20 @@ void PrintLine(const runtime::CheckpointInfo& info) {
     return;
   }
   uint64_t bytes = 0;
-  for (const spec::ManifestFile& file : info.manifest.file()) bytes += file.bytes();
-  std::printf("%-8" PRIu64 " stage %u%s, step %" PRIu64 ", %d file(s), %.1f MB, digest %.16s\n",
+  uint64_t parent = 0;  // whose files it has changes to, if to any
+  int files = 0;
+  for (const spec::ManifestFile& file : info.manifest.file()) {
+    if (file.has_checkpoint()) {
+      parent = std::max(parent, file.checkpoint());
+    } else {
+      bytes += file.bytes();
+      ++files;
+    }
+  }
+  const std::string changes = parent > 0 ? "changes since " + std::to_string(parent) + ", " : "";
+  std::printf("%-8" PRIu64 " stage %u%s, step %" PRIu64 ", %d file(s), %.1f MB, %sdigest %.16s\n",
               info.number, info.manifest.stage(), info.manifest.stage_done() ? " (done)" : "",
-              info.manifest.step(), info.manifest.file_size(), static_cast<double>(bytes) / 1e6,
+              info.manifest.step(), files, static_cast<double>(bytes) / 1e6, changes.c_str(),
               info.manifest.content_digest().c_str());
 }
 

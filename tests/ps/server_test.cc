@@ -120,6 +120,7 @@ class TestScheduler : public control::SchedulerNull {
 spec::Job JobOf() {
   spec::Job job;
   job.set_name("test");
+  job.mutable_checkpoint()->set_max_deltas(2);
   for (const TableSettings& settings : TwoTables()) {
     spec::Table* table = job.add_table();
     table->set_name(settings.name);
@@ -183,9 +184,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     command.route = route_;
     return scheduler_.Do(command);
   }
-  // What came of it: of the cut, if that failed.
-  control::Report Checkpoint(const std::string& dir, int32_t stage, int64_t step,
-                             int64_t parent = 0) {
+  control::Report TakeCut(const std::string& dir, int32_t stage, int64_t step, int64_t parent) {
     control::Command command;
     command.kind = control::CommandKind::CHECKPOINT;
     command.checkpoint_dir = dir;
@@ -193,7 +192,12 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     command.until_step = step;
     command.checkpoint = ++checkpoint_;
     command.parent = parent;
-    const control::Report cut = scheduler_.Do(command);
+    return scheduler_.Do(command);
+  }
+  // What came of it: of the cut, if that failed.
+  control::Report Checkpoint(const std::string& dir, int32_t stage, int64_t step,
+                             int64_t parent = 0) {
+    const control::Report cut = TakeCut(dir, stage, step, parent);
     return cut.error.empty() ? scheduler_.Written(checkpoint_) : cut;
   }
   // What a scheduler makes of the shards' files: the manifest, and the digest in it.
@@ -279,6 +283,50 @@ TEST_P(ServerTest, TrainsCheckpointsAndIsRestoredInAnotherShape) {
   // Back again on the running server.
   ASSERT_EQ(Restore(dir_ + "/a").error, "");
   EXPECT_EQ(Seal(dir_ + "/e", Checkpoint(dir_ + "/e", 1, 3)), digest);
+}
+
+TEST_P(ServerTest, TrainsWhileFilesAreWritten) {
+  ASSERT_EQ(StartServer(2).ToString(), "ok");
+  ASSERT_EQ(Restore("").error, "");
+  TrainSteps(2, 0, 3);
+  ASSERT_EQ(TakeCut(dir_ + "/a", 1, 3, 0).error, "");
+  TrainSteps(2, 3, 9);
+  const std::string at_three = Seal(dir_ + "/a", scheduler_.Written(checkpoint_));
+  // Changes alone, which nobody can use when more was asked for than is known.
+  ASSERT_EQ(TakeCut(dir_ + "/b", 1, 9, checkpoint_).error, "");
+  TrainSteps(2, 9, 11);
+  const control::Report changes = scheduler_.Written(checkpoint_);
+  ASSERT_THAT(changes.shard_files, SizeIs(2));
+  EXPECT_EQ(changes.shard_files[0].parent, 1);
+  EXPECT_EQ(changes.shard_files[1].parent, 1);
+  const control::Report whole = Checkpoint(dir_ + "/c", 1, 11, 1);
+  ASSERT_THAT(whole.shard_files, SizeIs(2));
+  EXPECT_EQ(whole.shard_files[0].parent, 0);
+  const std::string at_eleven = Seal(dir_ + "/c", whole);
+
+  ASSERT_EQ(StartServer(1).ToString(), "ok");
+  ASSERT_EQ(Restore("").error, "");
+  TrainSteps(1, 0, 3);
+  EXPECT_EQ(Seal(dir_ + "/d", Checkpoint(dir_ + "/d", 1, 3)), at_three);
+  TrainSteps(1, 3, 11);
+  EXPECT_EQ(Seal(dir_ + "/e", Checkpoint(dir_ + "/e", 1, 11)), at_eleven);
+}
+
+TEST_P(ServerTest, GivesUpWhatIsBeingWrittenForWhatComesNext) {
+  ASSERT_EQ(StartServer(2).ToString(), "ok");
+  ASSERT_EQ(Restore("").error, "");
+  for (int64_t round = 0; round < 20; ++round) {
+    const auto step = static_cast<uint64_t>(round);
+    TrainSteps(2, step, step + 1);
+    ASSERT_EQ(TakeCut(dir_ + "/given-up", 1, round + 1, 0).error, "");
+  }
+  const std::string digest = Seal(dir_ + "/a", Checkpoint(dir_ + "/a", 1, 20));
+  ASSERT_EQ(TakeCut(dir_ + "/given-up", 1, 20, 0).error, "");
+  ASSERT_EQ(Restore(dir_ + "/a").error, "");
+  EXPECT_EQ(Seal(dir_ + "/b", Checkpoint(dir_ + "/b", 1, 20)), digest);
+  for (const auto& file : fs::recursive_directory_iterator(dir_)) {
+    EXPECT_EQ(file.path().string().find(".tmp-"), std::string::npos) << file.path();
+  }
 }
 
 TEST_P(ServerTest, BeforeTheRestoreItIsBusy) {

@@ -109,7 +109,9 @@ struct TableStatus {
 
 struct Counters {
   1: i64 samples, 2: i64 micro_batches, 3: i64 bytes_pulled, 4: i64 bytes_pushed,
-  5: i64 refused_frames, 6: i64 staged_bytes
+  5: i64 refused_frames, 6: i64 staged_bytes,
+  7: i64 backup_micro_batches,  // workers: computed for others that were waited for, and ...
+  8: i64 backups_first          // ... of those, before the others on every shard
 }
 
 struct MicroBatchLoss { 1: i64 step, 2: i32 micro_batch, 3: i64 samples, 4: map<string, double> terms }

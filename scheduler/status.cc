@@ -109,7 +109,9 @@ json NodeJson(const Node& node, int64_t now_ms) {
               {"bytes_pulled", c.bytes_pulled},
               {"bytes_pushed", c.bytes_pushed},
               {"refused_frames", c.refused_frames},
-              {"staged_bytes", c.staged_bytes}}}};
+              {"staged_bytes", c.staged_bytes},
+              {"backup_micro_batches", c.backup_micro_batches},
+              {"backups_first", c.backups_first}}}};
   if (!node.failure.ok()) j["error"] = node.failure.message();
   if (!node.is_server()) {
     j["lanes"] = node.registration.lanes;
@@ -309,6 +311,12 @@ std::string PrometheusText(const JobMachine& machine, const ServiceCounts& count
       number(c.returns));
   set("failed_checkpoints", "Failed checkpoints since the scheduler started",
       number(c.failed_checkpoints));
+  int64_t backups = 0;
+  for (const auto& [id, node] : machine.members().nodes()) {
+    backups += node.counters.backup_micro_batches;
+  }
+  set("backup_micro_batches", "Micro-batches that the present workers have computed for others",
+      number(backups));
   set("refused_registrations", "Registrations refused since the scheduler started",
       number(c.refused_registrations));
   set("refused_calls", "Calls refused since the scheduler started", number(counts.refused_calls));

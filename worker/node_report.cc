@@ -15,6 +15,8 @@ void AddNumbers(const Trainer::Progress& progress, const PsClientCounters& traff
                 control::Report* report) {
   report->counters.samples = progress.samples;
   report->counters.micro_batches = progress.micro_batches;
+  report->counters.backup_micro_batches = progress.backups;
+  report->counters.backups_first = progress.backups_first;
   report->counters.bytes_pulled = traffic.bytes_received;
   report->counters.bytes_pushed = traffic.bytes_sent;
   report->counters.refused_frames = traffic.refused_frames;

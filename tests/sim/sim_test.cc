@@ -17,16 +17,19 @@ TEST(Simulation, EndsInTheSameBitsUnderAnyFaults) {
   const Outcome calm = Simulate({.faults = false, .one_of_each = true});
   ASSERT_EQ(calm.broken, "");
   int64_t faults = 0, returns = 0;
+  uint64_t backups = 0;
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     const Outcome outcome = Simulate({.seed = seed});
     ASSERT_EQ(outcome.broken, "") << Replay(seed);
     ASSERT_EQ(outcome.digest, calm.digest) << Replay(seed);
     faults += outcome.faults;
     returns += outcome.returns;
+    backups += outcome.backups;
   }
   // The faults reach what they are meant for.
   EXPECT_GT(faults, static_cast<int64_t>(5 * kSeeds));
   EXPECT_GT(returns, static_cast<int64_t>(kSeeds / 4));
+  EXPECT_GT(backups, kSeeds / 4);
 }
 
 TEST(Simulation, TheSameSeedGivesTheSameTrace) {

@@ -76,7 +76,10 @@ class Simulation {
     }
     if (outcome_.broken.empty()) CheckEnd();
     outcome_.trace_hash = world_.trace_hash();
-    for (const auto& worker : workers_) outcome_.stale += worker->refused_as_stale();
+    for (const auto& worker : workers_) {
+      outcome_.stale += worker->refused_as_stale();
+      outcome_.backups += worker->backups();
+    }
     return outcome_;
   }
 

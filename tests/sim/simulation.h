@@ -25,7 +25,8 @@ struct Outcome {
   std::string digest;  // of the last checkpoint
   uint64_t trace_hash = 0;
   int64_t faults = 0, boots = 0, returns = 0;
-  uint64_t stale = 0;  // frames that were refused
+  uint64_t stale = 0;    // frames that were refused
+  uint64_t backups = 0;  // micro-batches computed in the place of others
 };
 
 // Runs to the end of the job, or to the first broken promise.

@@ -13,6 +13,7 @@
 #include "tests/ps/shard_fixture.h"
 #include "tests/sim/node.h"
 #include "tests/sim/server_host.h"
+#include "worker/backups.h"
 #include "worker/span_plan.h"
 
 namespace emporium::sim {
@@ -28,6 +29,7 @@ class WorkerHost final : public Node {
       : Node(world, scheduler, std::move(name)), config_(std::move(config)) {}
 
   uint64_t refused_as_stale() const { return refused_as_stale_; }
+  uint64_t backups() const { return backups_computed_; }
 
  protected:
   void BeginLife() override;
@@ -50,6 +52,7 @@ class WorkerHost final : public Node {
   struct Work {
     worker::MicroBatchId id;
     bool pulling = false, answered = false, begun = false;
+    bool backup = false;           // of another worker
     ps::testing::Payload payload;  // keys and counts; gradients when the rows are there
   };
 
@@ -74,6 +77,11 @@ class WorkerHost final : public Node {
   void PullOf(size_t number);
   void Compute(size_t number, const Call& call);
   void PushOf(size_t number);
+  // Backups: worker/backups.h.
+  void NoteWait();
+  void LookWhenDue();
+  void LookForBackup();
+  void BackUp(emporium::Step step, uint32_t lowest);
 
   // -- Evaluation -----------------------------------------------------------------------------
   void NextChunk(int64_t chunk);
@@ -91,6 +99,9 @@ class WorkerHost final : public Node {
   std::optional<uint64_t> highest_begun_;
   int stage_begun_ = -1;
   int looks_ = 0;
+  emporium::Step last_look_;
+  worker::Backups backups_{5, 3};
+  uint64_t backups_computed_ = 0;
   std::vector<control::MicroBatchLoss> losses_;
   std::map<uint64_t, Call> calls_;
   uint64_t next_call_ = 1;

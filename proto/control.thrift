@@ -61,6 +61,9 @@ enum CommandKind {
   HOLD = 9         // workers: give up what is being done, and wait for the next command
 }
 
+// A micro-batch of the train stage in work.
+struct MicroBatchName { 1: i64 step, 2: i32 micro_batch }
+
 struct Command {
   1: i64 sequence,       // grows by one with every new command to this node
   2: CommandKind kind,
@@ -77,7 +80,8 @@ struct Command {
   13: i64 checkpoint,
   14: Route route,
   15: string message,    // STOP: why; empty when the job is done
-  16: double rate_factor = 1  // TRAIN: factor on the learning rate, of validations so far
+  16: double rate_factor = 1, // TRAIN: factor on the learning rate, of validations so far
+  17: list<MicroBatchName> left_out  // TRAIN: of the stage: pushed without gradients
 }
 
 // One shard's file of a checkpoint.
@@ -131,7 +135,8 @@ struct Report {
   11: Counters counters,
   12: map<string, double> seconds_by_part, // where the time went, cumulative
   13: bool leaving,        // last report of this node
-  14: i64 generation       // servers: the highest that their shards have been told
+  14: i64 generation,      // servers: the highest that their shards have been told
+  15: optional MicroBatchName failed // TRAIN: what could not be read or computed; see `error`
 }
 
 struct Metric { 1: string name, 2: double value }

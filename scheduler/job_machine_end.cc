@@ -100,7 +100,7 @@ void JobMachine::ServersWroteCheckpoint(int64_t now_ms, Actions* out) {
   manifest.set_job_fingerprint(config_.fingerprint);
   manifest.set_job_text(config_.job_text);
   // Weights of a stage before the one in work were left where that stage ended.
-  writing_cursor_ = checkpoint_->position().stage == stage_ ? cursor_ : TrainCursor();
+  writing_cursor_ = checkpoint_->position().stage == stage_ ? cursor_ : cursor_.Afresh();
   writing_cursor_.step = checkpoint_->position().step;
   manifest.set_scheduler_state(EncodeState({facts_->digest, writing_cursor_}));
   if (checkpoint_->failure().empty() || Planted(PlantedBug::kMissesFiles)) {

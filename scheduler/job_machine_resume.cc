@@ -88,6 +88,8 @@ Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
     weights_ = running.weights;
     cursor_ = running.cursor;
     route_ = running.route;
+  } else {
+    cursor_.left_out = std::move(running.cursor.left_out);
   }
   TakePosition(std::move(stored));
   for (const auto& [id, node] : members_.nodes()) {

@@ -93,6 +93,17 @@ void Pipeline::Fail(const Status& status) {
   lane_ready_.NotifyAll();
 }
 
+void Pipeline::FailAt(const MicroBatchId& id, const Status& status) {
+  MutexLock lock(mutex_);
+  if (!failure_.has_value()) failed_ = id;
+  Fail(status);
+}
+
+std::optional<MicroBatchId> Pipeline::failed() const {
+  MutexLock lock(mutex_);
+  return failed_;
+}
+
 void Pipeline::Overtaken(const Status& status) {
   if (!overtaken_.has_value()) overtaken_ = status;
   read_room_.NotifyAll();
@@ -150,11 +161,11 @@ void Pipeline::ReaderLoop() {
       items_.emplace(next_number_++, std::move(fresh));
     }
     const Status status = Prepare(item, &time);
-    MutexLock lock(mutex_);
     if (!status.ok()) {
-      Fail(status);
+      FailAt(item->work.id, status);
       break;
     }
+    MutexLock lock(mutex_);
     item->state = State::kRead;
     SendPulls();
   }
@@ -288,8 +299,7 @@ void Pipeline::LaneLoop(Lane* lane) {
     }
     const Status status = Compute(lane, &item->work, std::exchange(item->replies, {}), &time);
     if (!status.ok()) {
-      MutexLock lock(mutex_);
-      Fail(status);
+      FailAt(item->work.id, status);
       break;
     }
     Push(number, item, &time);

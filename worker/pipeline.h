@@ -89,6 +89,8 @@ class Pipeline {
   void Abort(const Status& why) EMPORIUM_EXCLUDES(mutex_);
 
   std::optional<Step> highest_begun() const EMPORIUM_EXCLUDES(mutex_);
+  // What could not be read or computed, if that is why Run ended.
+  std::optional<MicroBatchId> failed() const EMPORIUM_EXCLUDES(mutex_);
   // Losses of the micro-batches acknowledged since the last call. Where gradients are clipped by
   // their norm, of the steps whose norm is known: then it is the term "gradient_norm".
   std::vector<StepLoss> TakeLosses() EMPORIUM_EXCLUDES(mutex_);
@@ -146,6 +148,7 @@ class Pipeline {
   void Finish(Number number) EMPORIUM_REQUIRES(mutex_);
   void WakeWhenDone() EMPORIUM_REQUIRES(mutex_);
   void Fail(const Status& status) EMPORIUM_REQUIRES(mutex_);
+  void FailAt(const MicroBatchId& id, const Status& status) EMPORIUM_EXCLUDES(mutex_);
   // A shard has refused a pull as stale: nothing more is begun.
   void Overtaken(const Status& status) EMPORIUM_REQUIRES(mutex_);
   bool Over() const EMPORIUM_REQUIRES(mutex_);
@@ -163,6 +166,7 @@ class Pipeline {
   std::vector<std::unique_ptr<Item>> spare_ EMPORIUM_GUARDED_BY(mutex_);
   Number next_number_ EMPORIUM_GUARDED_BY(mutex_) = 0;
   std::optional<Status> failure_ EMPORIUM_GUARDED_BY(mutex_);
+  std::optional<MicroBatchId> failed_ EMPORIUM_GUARDED_BY(mutex_);
   std::optional<Status> overtaken_ EMPORIUM_GUARDED_BY(mutex_);
   std::vector<StepLoss> losses_ EMPORIUM_GUARDED_BY(mutex_);
   std::map<Step, std::vector<StepLoss>> unnormed_ EMPORIUM_GUARDED_BY(mutex_);

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "proto/ids.h"
 #include "worker/batch_source.h"
@@ -35,6 +37,8 @@ struct SpanAssignment {
   Step until;
   uint64_t stage_steps = 0;  // of the whole stage
   double rate_factor = 1;    // on the learning rate of its schedule
+  // Pushed without gradients: they fail wherever they are computed.
+  std::set<std::pair<Step, MicroBatch>> left_out = {};
 };
 
 struct MicroBatchId {

@@ -49,6 +49,7 @@ Status Trainer::Train(const SpanAssignment& assignment) {
     MutexLock lock(mutex_);
     if (progress_.stage != assignment.stage) progress_.highest_begun.reset();
     progress_.stage = assignment.stage;
+    progress_.failed.reset();
   }
   Status status;
   std::optional<Step> last;
@@ -146,6 +147,7 @@ Status Trainer::RunPipeline(const SpanAssignment& assignment, Step version) {
   MutexLock lock(mutex_);
   Collect();
   progress_.time.Add(pipeline.time());
+  progress_.failed = pipeline.failed();
   pipeline_ = nullptr;
   return status;
 }

@@ -54,9 +54,10 @@ class Trainer {
   void Reset() EMPORIUM_EXCLUDES(mutex_);
 
   struct Progress {
-    std::optional<StageId> stage;       // that was trained last
-    std::optional<Step> highest_begun;  // in it
-    int64_t samples = 0;                // acknowledged, since the start
+    std::optional<StageId> stage;        // that was trained last
+    std::optional<Step> highest_begun;   // in it
+    std::optional<MicroBatchId> failed;  // by the last Train, which ended with it
+    int64_t samples = 0;                 // acknowledged, since the start
     int64_t micro_batches = 0;
     int64_t backups = 0;        // micro-batches of other workers, not among those
     int64_t backups_first = 0;  // of which no shard had the gradients before

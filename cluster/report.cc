@@ -38,6 +38,16 @@ std::vector<control::Metric> MetricsOf(const json& stage) {
 void PrintStage(const JobContext& context, const json& stage) {
   const std::string name = stage.value("name", "");
   const std::string kind = stage.value("kind", "");
+  if (const uint64_t left_out = stage.value("quarantined_micro_batches", uint64_t{0})) {
+    std::printf("\n%s: %llu micro-batches failed everywhere and were left out\n", name.c_str(),
+                static_cast<unsigned long long>(left_out));
+    for (const json& one : stage.at("left_out")) {
+      std::printf("  step %llu, micro-batch %llu: %s\n",
+                  static_cast<unsigned long long>(one.value("step", uint64_t{0})),
+                  static_cast<unsigned long long>(one.value("micro_batch", uint64_t{0})),
+                  one.value("error", "").c_str());
+    }
+  }
   if (kind == "evaluate") {
     std::printf("\n%s:\n%s", name.c_str(), worker::MetricTable(MetricsOf(stage)).c_str());
   } else if (kind == "export") {

@@ -63,6 +63,9 @@ enum CommandKind {
   HOLD = 9         // workers: give up what is being done, and wait for the next command
 }
 
+// A micro-batch of the train stage in work.
+struct MicroBatchName { 1: i64 step, 2: i32 micro_batch }
+
 struct Command {
   1: i64 sequence,       // grows by one with every new command to this node
   2: CommandKind kind,
@@ -80,7 +83,8 @@ struct Command {
   14: Route route,
   15: string message,    // STOP: why; empty when the job is done
   16: double rate_factor = 1, // TRAIN: factor on the learning rate, of validations so far
-  17: i64 parent         // CHECKPOINT: the one whose changes suffice; 0: all rows are wanted
+  17: i64 parent,        // CHECKPOINT: the one whose changes suffice; 0: all rows are wanted
+  18: list<MicroBatchName> left_out  // TRAIN: of the stage: pushed without gradients
 }
 
 // One shard's file of a checkpoint.
@@ -116,7 +120,9 @@ struct Counters {
   5: i64 refused_frames, 6: i64 staged_bytes,
   // Workers: when all shards had taken a push of this process for the first time, in milliseconds
   // since 1970 by its own clock; 0: not yet.
-  7: i64 first_push_ms
+  7: i64 first_push_ms,
+  8: i64 backup_micro_batches,  // workers: computed for others that were waited for, and ...
+  9: i64 backups_first          // ... of those, before the others on every shard
 }
 
 struct MicroBatchLoss { 1: i64 step, 2: i32 micro_batch, 3: i64 samples, 4: map<string, double> terms }
@@ -138,7 +144,8 @@ struct Report {
   13: bool leaving,        // last report of this node
   14: i64 generation,      // servers: the highest that their shards have been told
   15: i64 checkpoint,      // servers: the newest whose files are written, or could not be
-  16: string checkpoint_error // why not; empty if they are
+  16: string checkpoint_error, // why not; empty if they are
+  17: optional MicroBatchName failed // TRAIN: what could not be read or computed; see `error`
 }
 
 struct Metric { 1: string name, 2: double value }

@@ -48,11 +48,12 @@
 //              all shards have applied it.
 //   Apply      no sections: with awaits_scale the gradients of `step` are multiplied by
 //              gradient_scale and applied; answered by Ack, and without effect when they have been.
-//   Ack        no sections.
+//   Ack        no sections. Of a push: micro_batches 0 says that it was known before.
 //   Error      error = StatusCode, body = UTF-8 message instead of sections.
 //
 // Answers carry the request's id and the shard's own step and route version, a PullReply its stage
-// too, so that an empty Pull serves as a probe.
+// too, so that an empty Pull serves as a probe: with any_version micro_batch of the answer is the
+// lowest of the shard's step whose push it has not got.
 #pragma once
 
 #include <cstdint>

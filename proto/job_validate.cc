@@ -304,6 +304,7 @@ void CheckRunning(Checker* check) {
                      "cluster.shards_per_server");
   check->ExpectRange(cluster.heartbeat_ms(), 10, 60'000, "cluster.heartbeat_ms");
   check->ExpectRange(cluster.lease_ms(), 30, 600'000, "cluster.lease_ms");
+  check->ExpectRange(cluster.backup_percent(), 0, 50, "cluster.backup_percent");
   if (cluster.lease_ms() < 3 * cluster.heartbeat_ms()) {
     check->Add("cluster.lease_ms",
                std::to_string(cluster.lease_ms()) + " is less than 3 heartbeats of " +

@@ -12,6 +12,7 @@ namespace {
 
 constexpr double kHuge = std::numeric_limits<float>::max();
 constexpr uint32_t kMaxMicroBatchSize = 1u << 20;
+constexpr uint32_t kMaxQuarantine = 1'000;
 constexpr uint32_t kMaxSampledNegatives = 1u << 20;
 constexpr uint32_t kMaxRankedNegatives = 10'000;
 
@@ -202,6 +203,8 @@ void CheckTrain(const spec::Train& train, const std::string& path, Checker* chec
                      path + ".micro_batches_per_step");
   CheckSchedule(train, path, check);
   check->ExpectRange(train.clip_global_norm(), 0, kHuge, path + ".clip_global_norm");
+  check->ExpectRange(train.quarantine_micro_batches(), 0, kMaxQuarantine,
+                     path + ".quarantine_micro_batches");
   check->ExpectRange(train.last_days(), 0, kHuge, path + ".last_days");
   const bool timed = check->job().data().has_time_column();
   check->Expect(timed || train.last_days() == 0, path + ".last_days", "events have no time",

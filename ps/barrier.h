@@ -53,6 +53,8 @@ class Barrier {
   std::optional<StagedPush> TakeNext();
   // Every micro-batch of step() has been taken.
   bool complete() const { return present().micro_batches > 0 && present().missing() == 0; }
+  // Of step(): micro-batches below it have been taken.
+  uint32_t lowest_missing() const { return present().taken; }
   // Of the pushes of step(), one of which has been staged.
   float learning_rate_factor() const { return present().learning_rate_factor; }
   // False too while no push of step() has been staged.

@@ -227,7 +227,9 @@ std::vector<UnclearedVector<Slot>> Shard::AnswerPull(const PeerId& peer, const F
   }
   FrameHeader header = frame.header();
   header.type = FrameType::kPullReply;
-  header.any_version = false;
+  if (std::exchange(header.any_version, false)) {
+    header.micro_batch = MicroBatch(barrier_.lowest_missing());
+  }
   header.route_version = config_.route_version;
   header.stage = position_.stage.value_or(StageId(0));
   header.step = position_.version;
@@ -272,7 +274,9 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
   const bool dropped =
       Planted(PlantedBug::kAcknowledgesWithoutTaking) && header.step > position_.version;
   if (header.step < position_.version || barrier_.Knows(header) || dropped) {
-    Acknowledge(peer, header, out);
+    FrameHeader known = header;
+    known.micro_batches = 0;
+    Acknowledge(peer, known, out);
     ++counters_.duplicate_pushes;
     return Status::Ok();
   }

@@ -22,7 +22,13 @@ std::string EncodeState(const CheckpointState& state) {
   if (state.cursor.best) j["best"] = *state.cursor.best;  // written so that it reads back the same
   if (state.cursor.best_step) j["best_step"] = *state.cursor.best_step;
   if (state.cursor.best_checkpoint) j["best_checkpoint"] = *state.cursor.best_checkpoint;
-  return j.dump();
+  for (const LeftOut& one : state.cursor.left_out) {
+    j["left_out"].push_back({{"stage", one.stage},
+                             {"step", one.step},
+                             {"micro_batch", one.micro_batch},
+                             {"why", one.why}});
+  }
+  return j.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 Result<CheckpointState> DecodeState(const std::string& bytes) {
@@ -39,6 +45,11 @@ Result<CheckpointState> DecodeState(const std::string& bytes) {
     if (j.contains("best")) state.cursor.best = j["best"].get<double>();
     if (j.contains("best_step")) state.cursor.best_step = j["best_step"];
     if (j.contains("best_checkpoint")) state.cursor.best_checkpoint = j["best_checkpoint"];
+    for (const json& one : j.value("left_out", json::array())) {
+      state.cursor.left_out.push_back(
+          {one.at("stage").get<uint32_t>(), one.at("step").get<uint64_t>(),
+           one.at("micro_batch").get<uint32_t>(), one.at("why").get<std::string>()});
+    }
     return state;
   } catch (const json::exception& error) {
     return DataLoss(std::string("the scheduler's state cannot be read: ") + error.what());

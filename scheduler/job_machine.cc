@@ -105,7 +105,7 @@ void JobMachine::TakePosition(StoredState stored) {
   while (stage_ < views_.size() && is_finished(static_cast<uint32_t>(stage_))) {
     views_[stage_++].state = StageView::State::kDone;
   }
-  if (!weights_.has_value() || stage_ != weights_->stage) cursor_ = TrainCursor();
+  if (!weights_.has_value() || stage_ != weights_->stage) cursor_ = cursor_.Afresh();
 
   for (StageMetrics& m : stored.metrics) {
     const bool past = m.stage < stage_ || (m.stage == stage_ && m.step && *m.step <= cursor_.step);

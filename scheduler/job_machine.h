@@ -19,6 +19,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "proto/control_types.h"
@@ -127,6 +128,8 @@ class JobMachine {
   uint32_t workers_wanted() const { return workers_wanted_; }
   const std::vector<CheckpointRecord>& checkpoints() const { return checkpoints_; }
   const Counts& counts() const { return counts_; }
+  // Micro-batches that the job goes on without, of all stages.
+  const std::vector<LeftOut>& left_out() const { return cursor_.left_out; }
   // "the same command goes on from checkpoint 3 (stage 'pretrain', step 1200)"
   std::string HowToGoOn() const;
 
@@ -182,8 +185,13 @@ class JobMachine {
   void NodeLost(int64_t now_ms, int64_t id, const std::string& how, Actions* out);
   void WorkerLost(int64_t now_ms, int64_t id, Actions* out);
   void HandleFailure(int64_t now_ms, const Node& node, Actions* out);
-  void WorkFailed(int64_t now_ms, const Node& node, Actions* out);
   void WorkAgain(int64_t now_ms, Actions* out);
+
+  // job_machine_failed.cc: a worker's work has failed.
+  void WorkFailed(int64_t now_ms, const Node& node, Actions* out);
+  bool SomeoneElse() const;
+  bool Suspect(const Node& node);
+  bool LeavePoisonOut(const std::string& why);
 
   // job_machine_back.cc: a server is lost, and the job goes back to its last checkpoint.
   void GoToSaved(int64_t now_ms, Actions* out);
@@ -277,6 +285,11 @@ class JobMachine {
   std::optional<int64_t> workerless_since_ms_;  // work waits for a worker
   std::set<int64_t> failed_workers_;            // at the work in hand; others do it
   uint32_t retries_ = 0;                        // of the work in hand
+  // Micro-batches (step, number) of the span that have failed, and on whom.
+  using MicroBatchOfStep = std::pair<uint64_t, uint32_t>;
+  std::map<MicroBatchOfStep, std::set<int64_t>> suspects_;
+  MicroBatchOfStep newest_suspect_;
+  uint32_t suspicions_ = 0;  // since one was left out
   Span span_;
   bool validating_ = false;
   ChunkResults chunks_;

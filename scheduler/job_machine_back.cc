@@ -79,7 +79,9 @@ void JobMachine::ReturnToSaved(Actions* out) {
   combined_.reset();
   validating_ = false;
   stage_ = 0;
+  const std::vector<LeftOut> left_out = cursor_.left_out;
   if (!Planted(PlantedBug::kKeepsCursor)) cursor_ = saved_cursor_;
+  cursor_.left_out = left_out;
   weights_ = attempted_ = saved_;
   restore_ = Restored();
   if (saved_.has_value()) {

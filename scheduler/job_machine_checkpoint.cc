@@ -31,7 +31,7 @@ void JobMachine::StartCheckpoint(int64_t now_ms, Actions* out) {
   phase_ = Phase::kCheckpointing;
   cutting_ = true;
   // Weights of a stage before the one in work were left where that stage ended.
-  writing_cursor_ = weights_->stage == stage_ ? cursor_ : TrainCursor();
+  writing_cursor_ = weights_->stage == stage_ ? cursor_ : cursor_.Afresh();
   writing_cursor_.step = weights_->step;
   const bool changes =
       !weights_->done && saved_files_.deltas() < config_.job.checkpoint().max_deltas();
@@ -64,8 +64,8 @@ void JobMachine::CutTaken(int64_t now_ms, Actions* out) {
     return;
   }
   const Position& position = checkpoint_->position();
-  const bool kept = position.stage == stage_ && spec_stage().has_train() &&
-                    plans_[stage_]->AtKept(cursor_);
+  const bool kept =
+      position.stage == stage_ && spec_stage().has_train() && plans_[stage_]->AtKept(cursor_);
   if (!position.done && !kept && !stop_requested_) NextWork(now_ms, out);
 }
 
@@ -198,13 +198,12 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
     out->push_back(PruneCheckpoints{
         std::max(2u, config_.job.checkpoint().keep()),
         Planted(PlantedBug::kForgetsBest) ? std::nullopt : cursor_.best_checkpoint});
-    out->push_back(Note{Note::Level::kInfo, "checkpoint " + std::to_string(number) +
-                                                " is whole: stage '" +
-                                                StageName(record.position.stage) + "', step " +
-                                                std::to_string(record.position.step) + ", " +
-                                                std::to_string(record.bytes) + " bytes in " +
-                                                std::to_string(written_ms) + " ms, a pause of " +
-                                                std::to_string(record.pause_ms) + " ms"});
+    out->push_back(Note{
+        Note::Level::kInfo,
+        "checkpoint " + std::to_string(number) + " is whole: stage '" +
+            StageName(record.position.stage) + "', step " + std::to_string(record.position.step) +
+            ", " + std::to_string(record.bytes) + " bytes in " + std::to_string(written_ms) +
+            " ms, a pause of " + std::to_string(record.pause_ms) + " ms"});
     Remember(std::move(record));
     checkpoint_.reset();
   }

@@ -252,27 +252,4 @@ void JobMachine::HandleFailure(int64_t now_ms, const Node& node, Actions* out) {
   }
 }
 
-// What shards did not take is tried again; other work that failed is for other workers. When it
-// fails on several of them it is the work (a sample that cannot be read) and ends the job.
-void JobMachine::WorkFailed(int64_t now_ms, const Node& node, Actions* out) {
-  const std::string text = node.Name() + ": " + node.failure.message();
-  const StatusCode code = node.failure.code();
-  const bool passes = code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded ||
-                      code == StatusCode::kStale || code == StatusCode::kBusy;
-  if (!passes || retries_ == limits::kMaxRetries) {
-    failed_workers_.insert(node.id);
-  } else {
-    ++retries_;
-  }
-  const std::vector<int64_t> workers = members_.Workers();
-  const bool someone = std::any_of(workers.begin(), workers.end(),
-                                   [this](int64_t id) { return !failed_workers_.contains(id); });
-  if (!someone || failed_workers_.size() >= limits::kMaxFailedWorkers) {
-    Fail(now_ms, Status(code, text), out);
-    return;
-  }
-  out->push_back(Note{Note::Level::kWarning, text + "; it is done again"});
-  WorkAgain(now_ms, out);
-}
-
 }  // namespace emporium::scheduler

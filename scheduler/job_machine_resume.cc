@@ -94,6 +94,8 @@ Status JobMachine::TakeRunning(RunningState running, StoredState stored) {
     if (saved_.has_value() && weights_ == saved_ && cursor_.best_step == saved_->step) {
       cursor_.best_checkpoint = saved_number_;  // which could not be noted any more
     }
+  } else {
+    cursor_.left_out = std::move(running.cursor.left_out);
   }
   next_checkpoint_ = std::max(next_checkpoint_, running.next_checkpoint);
   TakePosition(std::move(stored));

@@ -170,6 +170,8 @@ void JobMachine::SendToParticipants(control::Command command, Actions* out) {
 
 void JobMachine::NewWork() {
   failed_workers_.clear();
+  suspects_.clear();
+  suspicions_ = 0;
   retries_ = 0;
 }
 
@@ -199,6 +201,12 @@ void JobMachine::SendSpan(int64_t now_ms, bool new_generation, Actions* out) {
   command.until_step = static_cast<int64_t>(span_.until);
   command.stage_steps = static_cast<int64_t>(plan.total_steps());
   command.rate_factor = plan.RateFactor(cursor_);
+  for (const LeftOut& one : cursor_.left_out) {
+    if (one.stage != stage_ || one.step < span_.from || one.step >= span_.until) continue;
+    control::MicroBatchName& name = command.left_out.emplace_back();
+    name.step = static_cast<int64_t>(one.step);
+    name.micro_batch = static_cast<int32_t>(one.micro_batch);
+  }
   SendToParticipants(command, out);
 }
 
@@ -373,7 +381,7 @@ void JobMachine::FinishStage(int64_t now_ms, Actions* out) {
   out->push_back(Note{Note::Level::kInfo, "stage '" + spec_stage().name() + "' is finished"});
   ++stage_;
   SkipStages();
-  cursor_ = TrainCursor();
+  cursor_ = cursor_.Afresh();
   NextWork(now_ms, out);
 }
 

@@ -39,9 +39,11 @@ uint64_t LossTracker::Add(const control::MicroBatchLoss& loss, uint64_t from, ui
   if (loss.step < 0 || step < std::max(from, settled_) || step >= until) return 0;
   const uint32_t of = plan_.MicroBatches(step);
   if (loss.micro_batch < 0 || static_cast<uint32_t>(loss.micro_batch) >= of) return 0;
-  if (loss.samples <= 0 || loss.terms.size() > limits::kMaxLossTerms) return 0;
+  if (loss.samples < 0 || loss.terms.size() > limits::kMaxLossTerms) return 0;
   Parts& parts = open_[step];
-  if (!parts.emplace(loss.micro_batch, Part{loss.samples, loss.terms}).second) return 0;
+  Part part{loss.samples, loss.terms};
+  if (part.samples == 0) part.terms.clear();  // it was left out
+  if (!parts.emplace(loss.micro_batch, std::move(part)).second) return 0;
   // Steps enter the curve in their order.
   while (!open_.empty() && open_.begin()->first == std::max(from, settled_) &&
          open_.begin()->second.size() == plan_.MicroBatches(open_.begin()->first)) {

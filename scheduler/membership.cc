@@ -176,6 +176,8 @@ void Membership::Take(int64_t now_ms, const control::Report& report, Node* node)
     node->failure =
         Status(known ? static_cast<StatusCode>(report.error_code) : StatusCode::kInternal,
                report.error.substr(0, limits::kMaxErrorText));
+    node->failed.reset();
+    if (report.__isset.failed) node->failed = report.failed;
   }
   const bool trains = node->train_sequence > 0 && node->seen_sequence >= node->train_sequence;
   const auto first = static_cast<uint64_t>(std::max<int64_t>(node->command.from_step, 0));

@@ -32,6 +32,7 @@ struct Node {
   bool reported = false;      // to this run of the scheduler
   int64_t generation = 0;     // servers: the highest that their shards had been told by then
   Status failure;             // of `command`
+  std::optional<control::MicroBatchName> failed;  // what failed, if it was one
   // TRAIN commands of a worker: sequence of the newest, and the highest step that it says it has
   // begun since.
   int64_t train_sequence = 0;

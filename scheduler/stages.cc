@@ -93,6 +93,12 @@ bool TrainPlan::GoesBack(const TrainCursor& cursor) const {
          cursor.best_step != cursor.step && Next(cursor).kind == TrainWork::Kind::kFinished;
 }
 
+TrainCursor TrainCursor::Afresh() const {
+  TrainCursor fresh;
+  fresh.left_out = left_out;
+  return fresh;
+}
+
 TrainCursor TrainPlan::WentBack(const TrainCursor& cursor) {
   TrainCursor back = cursor;
   back.step = cursor.best_step.value();

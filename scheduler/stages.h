@@ -16,6 +16,15 @@
 
 namespace emporium::scheduler {
 
+// A micro-batch that fails wherever it is computed, and which its step goes on without.
+struct LeftOut {
+  uint32_t stage = 0;
+  uint64_t step = 0;
+  uint32_t micro_batch = 0;
+  std::string why;
+  friend bool operator==(const LeftOut&, const LeftOut&) = default;
+};
+
 // Where a train stage stands, between two spans. All of it is in the checkpoint's manifest.
 struct TrainCursor {
   uint64_t step = 0;                       // applied steps
@@ -27,6 +36,10 @@ struct TrainCursor {
   bool stopped_early = false;
   // Of the weights at best_step, where the stage keeps them and steps have followed.
   std::optional<uint64_t> best_checkpoint;
+  // Of this stage and those before it. What is here stays when the job goes back.
+  std::vector<LeftOut> left_out = {};
+  // At the beginning of another stage.
+  TrainCursor Afresh() const;
   friend bool operator==(const TrainCursor&, const TrainCursor&) = default;
 };
 

@@ -11,6 +11,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr uint64_t kLeftOutShown = 5;
+
 std::string KindOf(const spec::Stage& stage) {
   if (stage.has_train()) return "train";
   return stage.has_evaluate() ? "evaluate" : "export";
@@ -69,12 +71,25 @@ bool InWork(const JobMachine& machine) {
   return machine.stage() < machine.stage_count() && machine.phase() != Phase::kOver;
 }
 
+// How many micro-batches the stage goes on without, and the first few of them.
+void AddLeftOut(const JobMachine& machine, size_t stage, json* j) {
+  uint64_t count = 0;
+  (*j)["left_out"] = json::array();
+  for (const LeftOut& one : machine.left_out()) {
+    if (one.stage != stage || ++count > kLeftOutShown) continue;
+    (*j)["left_out"].push_back(
+        {{"step", one.step}, {"micro_batch", one.micro_batch}, {"error", one.why}});
+  }
+  (*j)["quarantined_micro_batches"] = count;
+}
+
 json StageJson(const JobMachine& machine, size_t i, const StageView& view, int64_t now_ms) {
   const spec::Stage& stage = machine.config().job.stage(static_cast<int>(i));
   json j = {{"name", stage.name()}, {"kind", KindOf(stage)}, {"state", StateName(view.state)},
             {"done", view.done},    {"total", view.total},   {"metrics", view.metrics}};
   if (!stage.has_train()) return j;
   j["samples"] = view.samples;
+  AddLeftOut(machine, i, &j);
   j["validations"] = json::array();
   for (const auto& [step, metrics] : view.validations) {
     j["validations"].push_back({{"step", step}, {"metrics", metrics}});
@@ -110,7 +125,9 @@ json NodeJson(const Node& node, int64_t now_ms) {
               {"bytes_pulled", c.bytes_pulled},
               {"bytes_pushed", c.bytes_pushed},
               {"refused_frames", c.refused_frames},
-              {"staged_bytes", c.staged_bytes}}}};
+              {"staged_bytes", c.staged_bytes},
+              {"backup_micro_batches", c.backup_micro_batches},
+              {"backups_first", c.backups_first}}}};
   if (!node.failure.ok()) j["error"] = node.failure.message();
   if (!node.is_server()) {
     j["lanes"] = node.registration.lanes;
@@ -311,6 +328,14 @@ std::string PrometheusText(const JobMachine& machine, const ServiceCounts& count
       number(c.returns));
   set("failed_checkpoints", "Failed checkpoints since the scheduler started",
       number(c.failed_checkpoints));
+  int64_t backups = 0;
+  for (const auto& [id, node] : machine.members().nodes()) {
+    backups += node.counters.backup_micro_batches;
+  }
+  set("backup_micro_batches", "Micro-batches that the present workers have computed for others",
+      number(backups));
+  set("quarantined_micro_batches", "Micro-batches that fail everywhere and are left out",
+      number(machine.left_out().size()));
   set("refused_registrations", "Registrations refused since the scheduler started",
       number(c.refused_registrations));
   set("refused_calls", "Calls refused since the scheduler started", number(counts.refused_calls));

@@ -76,6 +76,10 @@ Status CommandRunner::Train(const Command& command) {
                            std::to_string(command.rate_factor) + " times that of the job");
   }
   assignment.rate_factor = command.rate_factor;
+  for (const control::MicroBatchName& name : command.left_out) {
+    assignment.left_out.emplace(static_cast<uint64_t>(name.step),
+                                static_cast<uint32_t>(name.micro_batch));
+  }
   return trainer_.Train(assignment);
 }
 

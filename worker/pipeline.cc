@@ -9,7 +9,6 @@
 #include "runtime/clock.h"
 #include "runtime/failpoint.h"
 #include "runtime/priority.h"
-#include "worker/step_norm.h"
 
 namespace emporium::worker {
 namespace {
@@ -37,10 +36,12 @@ void TimeByPart::Add(const TimeByPart& other) {
 
 Pipeline::Pipeline(const PipelineParts& parts, const SpanAssignment& assignment, Step version)
     : parts_(parts),
+      assignment_(assignment),
       planner_(*parts.job, *parts.source, *parts.dense, parts.dims, parts.client->route(),
                assignment),
       plan_(planner_.stage(), assignment, version, planner_.clips()) {
   EMPORIUM_CHECK(!parts.lanes.empty() && parts.readers > 0, "a pipeline has lanes and readers");
+  if (parts.backups != nullptr) parts.backups->Begin(assignment.rank, assignment.workers);
 }
 
 // -- Control
@@ -51,11 +52,28 @@ Status Pipeline::Run() {
   for (uint32_t i = 0; i < parts_.readers; ++i) threads.emplace_back([this] { ReaderLoop(); });
   for (Lane* lane : parts_.lanes) threads.emplace_back([this, lane] { LaneLoop(lane); });
   for (std::thread& thread : threads) thread.join();
+  const Status outcome = Outcome();
   // Pulls beyond a pause, or what an error left under way.
   parts_.client->CancelAll();
   MutexLock lock(mutex_);
   while (!unnormed_.empty()) ReleaseLosses(unnormed_.begin()->first, std::nullopt);
-  return failure_.value_or(Status::Ok());
+  return outcome;
+}
+
+Status Pipeline::Outcome() const {
+  MutexLock lock(mutex_);
+  if (failure_.has_value()) return *failure_;
+  return plan_.Done() ? Status::Ok() : overtaken_.value_or(Status::Ok());
+}
+
+bool Pipeline::Over() const {
+  if (failure_.has_value() || plan_.Done()) return true;
+  if (!overtaken_.has_value()) return false;
+  // What is on its way to the shards is theirs, or another's, but only this worker may have its
+  // loss.
+  return std::none_of(items_.begin(), items_.end(), [](const auto& entry) {
+    return entry.second->state == State::kComputing || entry.second->state == State::kPushing;
+  });
 }
 
 void Pipeline::Pause() {
@@ -72,6 +90,23 @@ void Pipeline::Abort(const Status& why) {
 
 void Pipeline::Fail(const Status& status) {
   if (!failure_.has_value()) failure_ = status;
+  read_room_.NotifyAll();
+  lane_ready_.NotifyAll();
+}
+
+void Pipeline::FailAt(const MicroBatchId& id, const Status& status) {
+  MutexLock lock(mutex_);
+  if (!failure_.has_value()) failed_ = id;
+  Fail(status);
+}
+
+std::optional<MicroBatchId> Pipeline::failed() const {
+  MutexLock lock(mutex_);
+  return failed_;
+}
+
+void Pipeline::Overtaken(const Status& status) {
+  if (!overtaken_.has_value()) overtaken_ = status;
   read_room_.NotifyAll();
   lane_ready_.NotifyAll();
 }
@@ -112,10 +147,10 @@ void Pipeline::ReaderLoop() {
       MutexLock lock(mutex_);
       time_.Add(std::exchange(time, {}));
       std::optional<MicroBatchId> id;
-      while (!Over() && (!RoomToRead() || !(id = plan_.Next()).has_value())) {
+      while (!Over() && (overtaken_ || !RoomToRead() || !(id = plan_.Next()).has_value())) {
         read_room_.Wait(mutex_);
       }
-      if (Over()) break;
+      if (!id.has_value()) break;
       std::unique_ptr<Item> fresh = std::make_unique<Item>();
       if (!spare_.empty()) {
         fresh = std::move(spare_.back());
@@ -127,11 +162,11 @@ void Pipeline::ReaderLoop() {
       items_.emplace(next_number_++, std::move(fresh));
     }
     const Status status = Prepare(item, &time);
-    MutexLock lock(mutex_);
     if (!status.ok()) {
-      Fail(status);
+      FailAt(item->work.id, status);
       break;
     }
+    MutexLock lock(mutex_);
     item->state = State::kRead;
     SendPulls();
   }
@@ -145,15 +180,20 @@ Status Pipeline::Prepare(Item* item, TimeByPart* time) {
   EMPORIUM_FAILPOINT("worker.batch_read");
   time->read += watch.Restart();
   planner_.Plan(&item->work, parts_.client->NewRequestId(), parts_.client->NewRequestId());
-  item->pull = {};
-  item->pull.request_id = item->work.pull.request_id;
-  item->pull.answer = FrameType::kPullReply;
-  item->pull.encode = [this, item](size_t shard) { return planner_.PullFrame(item->work, shard); };
-  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
-    item->pull.frames.push_back(item->pull.encode(shard));
-  }
+  item->pull = PullCall(&item->work);
   time->plan += watch.Restart();
   return Status::Ok();
+}
+
+PsCall Pipeline::PullCall(const Work* work) const {
+  PsCall call;
+  call.request_id = work->pull.request_id;
+  call.answer = FrameType::kPullReply;
+  call.encode = [this, work](size_t shard) { return planner_.PullFrame(*work, shard); };
+  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
+    call.frames.push_back(call.encode(shard));
+  }
+  return call;
 }
 
 // -- Pulling
@@ -168,7 +208,7 @@ void Pipeline::SendPulls() {
     if (under_way >= kPullsPerLane * parts_.lanes.size()) return;
     if (item->state == State::kReading) return;  // pulls go out in order
     if (item->state != State::kRead) continue;
-    if (failure_.has_value() || !plan_.MayPull(item->work.id.step)) return;
+    if (failure_ || overtaken_ || !plan_.MayPull(item->work.id.step)) return;
     item->state = State::kPulling;
     ++under_way;
     item->pull.done = [this, number = number](const Status& status, std::vector<Message> replies) {
@@ -184,8 +224,8 @@ void Pipeline::PullAnswered(Number number, const Status& status, std::vector<Mes
   EMPORIUM_FAILPOINT("worker.pull_answered");
   MutexLock lock(mutex_);
   if (!status.ok()) {
-    if (!plan_.Done()) Fail(status);  // else it was pulled beyond a pause, and cancelled
-    return;
+    if (plan_.Done()) return;  // it was pulled beyond a pause, and cancelled
+    return status.code() == StatusCode::kStale ? Overtaken(status) : Fail(status);
   }
   Item* const item = items_.at(number).get();
   plan_.Answered(item->work.id.step);
@@ -197,6 +237,7 @@ void Pipeline::PullAnswered(Number number, const Status& status, std::vector<Mes
     item->state = State::kPulled;
     lane_ready_.NotifyOne();
   }
+  NoteWait();
   SendPulls();
 }
 
@@ -204,6 +245,7 @@ void Pipeline::PullAnswered(Number number, const Status& status, std::vector<Mes
 // -------------------------------------------------------------------------------------
 
 Pipeline::Item* Pipeline::NextReady(Number* number) {
+  if (overtaken_.has_value()) return nullptr;
   for (auto& [n, item] : items_) {
     if (item->state == State::kPulled && plan_.MayBegin(item->work.id.step)) {
       *number = n;
@@ -217,6 +259,7 @@ Pipeline::Item* Pipeline::WaitReady(Number* number, TimeByPart* time) {
   while (true) {
     if (Over()) return nullptr;
     if (Item* item = NextReady(number)) return item;
+    if (BackupDue()) return nullptr;
     bool pulling = false;
     bool pushing = false;
     bool reading = false;
@@ -226,7 +269,7 @@ Pipeline::Item* Pipeline::WaitReady(Number* number, TimeByPart* time) {
       reading |= item->state == State::kReading || item->state == State::kRead;
     }
     Stopwatch watch;
-    lane_ready_.Wait(mutex_);
+    WaitForEvents();
     double& part = pulling   ? time->pull_wait
                    : reading ? time->read_wait
                    : pushing ? time->push_wait
@@ -244,15 +287,20 @@ void Pipeline::LaneLoop(Lane* lane) {
       MutexLock lock(mutex_);
       time_.Add(std::exchange(time, {}));
       item = WaitReady(&number, &time);
-      if (item == nullptr) break;
-      item->state = State::kComputing;
-      plan_.Begin(item->work.id.step);
-      SendPulls();
+      if (item == nullptr && Over()) break;
+      if (item != nullptr) {
+        item->state = State::kComputing;
+        plan_.Begin(item->work.id.step);
+        SendPulls();
+      }
     }
-    const Status status = Compute(lane, item, &time);
+    if (item == nullptr) {
+      BackUp(lane, &time);
+      continue;
+    }
+    const Status status = Compute(lane, &item->work, std::exchange(item->replies, {}), &time);
     if (!status.ok()) {
-      MutexLock lock(mutex_);
-      Fail(status);
+      FailAt(item->work.id, status);
       break;
     }
     Push(number, item, &time);
@@ -261,32 +309,36 @@ void Pipeline::LaneLoop(Lane* lane) {
   time_.Add(time);
 }
 
-Status Pipeline::Compute(Lane* lane, Item* item, TimeByPart* time) {
+Status Pipeline::Compute(Lane* lane, Work* work, std::vector<Message> replies, TimeByPart* time) {
   Stopwatch watch;
-  Work& work = item->work;
-  Status status = planner_.Unpack(&work, item->replies);
-  item->replies.clear();
+  Status status = planner_.Unpack(work, replies);
+  replies.clear();
   time->unpack += watch.Restart();
-  if (status.ok() && !work.empty()) status = lane->Compute(planner_.train(), &work);
+  if (status.ok() && !work->empty()) status = lane->Compute(planner_.train(), work);
   EMPORIUM_FAILPOINT("worker.batch_computed");
   time->compute += watch.Restart();
   if (status.ok()) return status;
-  return status.WithContext("step " + std::to_string(work.id.step.value()) + ", micro-batch " +
-                            std::to_string(work.id.micro_batch.value()));
+  return status.WithContext("step " + std::to_string(work->id.step.value()) + ", micro-batch " +
+                            std::to_string(work->id.micro_batch.value()));
+}
+
+PsCall Pipeline::PushCall(const Work* work) const {
+  PsCall call;
+  call.request_id = work->push.request_id;
+  call.answer = FrameType::kAck;
+  call.encode = [this, work](size_t shard) {
+    return planner_.PushFrame(*work, shard, KeyForm::kKeys);
+  };
+  // The shards know the keys from the pull; one that has forgotten them asks.
+  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
+    call.frames.push_back(planner_.PushFrame(*work, shard, KeyForm::kHash));
+  }
+  return call;
 }
 
 void Pipeline::Push(Number number, Item* item, TimeByPart* time) {
   Stopwatch watch;
-  PsCall call;
-  call.request_id = item->work.push.request_id;
-  call.answer = FrameType::kAck;
-  call.encode = [this, item](size_t shard) {
-    return planner_.PushFrame(item->work, shard, KeyForm::kKeys);
-  };
-  // The shards know the keys from the pull; one that has forgotten them asks.
-  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
-    call.frames.push_back(planner_.PushFrame(item->work, shard, KeyForm::kHash));
-  }
+  PsCall call = PushCall(&item->work);
   call.done = [this, number](const Status& status, const std::vector<Message>&) {
     PushAcknowledged(number, status);
   };
@@ -309,6 +361,7 @@ void Pipeline::PushAcknowledged(Number number, const Status& status) {
   const Step step = item->work.id.step;
   RecordLoss(&item->work);
   if (plan_.Acknowledged(step)) AskForSquares(step);
+  NoteWait();
   Finish(number);
 }
 
@@ -335,59 +388,8 @@ void Pipeline::Finish(Number number) {
   WakeWhenDone();
 }
 
-// -- A step whose gradients are clipped by their norm
-// ------------------------------------------------
-
-PsCall Pipeline::StepCall(FrameType type, Step step, float gradient_scale) const {
-  PsCall call;
-  call.request_id = parts_.client->NewRequestId();
-  call.encode = [this, type, step, id = call.request_id, gradient_scale](size_t) {
-    return planner_.StepFrame(type, step, id, gradient_scale);
-  };
-  for (size_t shard = 0; shard < planner_.shards(); ++shard) {
-    call.frames.push_back(call.encode(shard));
-  }
-  return call;
-}
-
-void Pipeline::AskForSquares(Step step) {
-  PsCall call = StepCall(FrameType::kSquares, step, 1);
-  call.answer = FrameType::kSquaresReply;
-  call.done = [this, step](const Status& status, const std::vector<Message>& replies) {
-    SquaresAnswered(step, status, replies);
-  };
-  parts_.client->Call(std::move(call));
-}
-
-void Pipeline::SquaresAnswered(Step step, const Status& status,
-                               const std::vector<Message>& replies) {
-  MutexLock lock(mutex_);
-  if (plan_.Done()) return;  // what a pause has not waited for
-  if (!status.ok()) return Fail(status);
-  const Result<std::vector<ShardSquares>> shards = SquaresOf(replies);
-  if (!shards.ok()) return Fail(shards.status());
-  const std::optional<double> norm = NormOf(step, *shards);
-  ReleaseLosses(step, norm);
-  if (!norm.has_value()) return StepApplied(step);
-  const float factor = ClipFactor(*norm, planner_.train().clip_global_norm());
-  PsCall call = StepCall(FrameType::kApply, step, factor);
-  call.answer = FrameType::kAck;
-  call.done = [this, step](const Status& applied, const std::vector<Message>&) {
-    MutexLock again(mutex_);
-    if (plan_.Done()) return;
-    if (!applied.ok()) return Fail(applied);
-    StepApplied(step);
-  };
-  parts_.client->Call(std::move(call));
-}
-
-void Pipeline::StepApplied(Step step) {
-  plan_.Applied(step);
-  WakeWhenDone();
-}
-
 void Pipeline::WakeWhenDone() {
-  if (!plan_.Done()) return;
+  if (!Over()) return;
   read_room_.NotifyAll();
   lane_ready_.NotifyAll();
 }

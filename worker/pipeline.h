@@ -10,6 +10,9 @@
 // is there, so a step's micro-batches are never behind a later step's: there is no deadlock,
 // however few lanes there are.
 //
+// A lane that waits for other workers longer than usual computes micro-batches of theirs
+// (worker/backups.h), from reading to the acknowledgement by itself: it has nothing else to do.
+//
 // Run belongs to one thread; Pause, Abort and the readers of state to any.
 #pragma once
 
@@ -17,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +28,7 @@
 #include "proto/status.h"
 #include "runtime/clock.h"
 #include "runtime/thread_annotations.h"
+#include "worker/backups.h"
 #include "worker/batch_source.h"
 #include "worker/lane.h"
 #include "worker/ps_client.h"
@@ -38,6 +43,8 @@ struct StepLoss {
   int64_t samples = 0;
   std::vector<models::LossTerm> terms;
   int64_t acknowledged_ms = 0;  // since 1970: when all shards had taken its push
+  bool backup = false;          // of another worker's micro-batch
+  bool backup_first = false;    // ... and no shard had its gradients before
 };
 
 // What the threads spent their time on, in seconds, summed over threads. Readers: read, plan.
@@ -63,6 +70,7 @@ struct PipelineParts {
   std::vector<uint32_t> dims;  // by TableId
   std::vector<Lane*> lanes;
   uint32_t readers = 1;
+  Backups* backups = nullptr;  // null: none; of one pipeline at a time
 };
 
 class Pipeline {
@@ -73,7 +81,8 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
 
   // Returns when the span is done (or, after Pause, what had been begun of it), or with the first
-  // error. No call to a shard is under way afterwards.
+  // error. No call to a shard is under way afterwards. Stale also when others have gone on without
+  // this worker: then what it had begun is acknowledged, too, and it may look where they are.
   Status Run();
   // Begins no further step; Run returns when those begun are acknowledged.
   void Pause() EMPORIUM_EXCLUDES(mutex_);
@@ -81,6 +90,8 @@ class Pipeline {
   void Abort(const Status& why) EMPORIUM_EXCLUDES(mutex_);
 
   std::optional<Step> highest_begun() const EMPORIUM_EXCLUDES(mutex_);
+  // What could not be read or computed, if that is why Run ended.
+  std::optional<MicroBatchId> failed() const EMPORIUM_EXCLUDES(mutex_);
   // Losses of the micro-batches acknowledged since the last call. Where gradients are clipped by
   // their norm, of the steps whose norm is known: then it is the term "gradient_norm".
   std::vector<StepLoss> TakeLosses() EMPORIUM_EXCLUDES(mutex_);
@@ -100,15 +111,28 @@ class Pipeline {
   void LaneLoop(Lane* lane);
   // Fills item->work and packs its pulls.
   Status Prepare(Item* item, TimeByPart* time);
-  Status Compute(Lane* lane, Item* item, TimeByPart* time);
+  Status Compute(Lane* lane, Work* work, std::vector<runtime::Message> replies, TimeByPart* time);
+  PsCall PullCall(const Work* work) const;
+  PsCall PushCall(const Work* work) const;
   void Push(Number number, Item* item, TimeByPart* time) EMPORIUM_EXCLUDES(mutex_);
+  // What other workers are waited for: worker/pipeline_backup.cc.
+  bool BackupDue() const EMPORIUM_REQUIRES(mutex_);
+  // Until something happens, or a backup is due.
+  void WaitForEvents() EMPORIUM_REQUIRES(mutex_);
+  void NoteWait() EMPORIUM_REQUIRES(mutex_);
+  void BackUp(Lane* lane, TimeByPart* time) EMPORIUM_EXCLUDES(mutex_);
+  std::optional<MicroBatchId> ChooseBackup(Step step) EMPORIUM_EXCLUDES(mutex_);
+  Status ComputeBackup(const MicroBatchId& id, Lane* lane, TimeByPart* time)
+      EMPORIUM_EXCLUDES(mutex_);
+  void RecordBackup(Work* work, std::span<const runtime::Message> acks) EMPORIUM_EXCLUDES(mutex_);
   void RecordLoss(Work* work) EMPORIUM_REQUIRES(mutex_);
   // Hands on the losses of a step that wait for its norm; without it when it is not known.
   void ReleaseLosses(Step step, std::optional<double> norm) EMPORIUM_REQUIRES(mutex_);
 
   // The lowest micro-batch that a lane may take now.
   Item* NextReady(Number* number) EMPORIUM_REQUIRES(mutex_);
-  // Waits for one; nothing when the span is over. Says in `time` what was missing.
+  // Waits for one; nothing when the span is over or a backup is due. Says in `time` what was
+  // missing.
   Item* WaitReady(Number* number, TimeByPart* time) EMPORIUM_REQUIRES(mutex_);
   bool RoomToRead() const EMPORIUM_REQUIRES(mutex_);
   // Sends the pulls that may be sent.
@@ -125,9 +149,14 @@ class Pipeline {
   void Finish(Number number) EMPORIUM_REQUIRES(mutex_);
   void WakeWhenDone() EMPORIUM_REQUIRES(mutex_);
   void Fail(const Status& status) EMPORIUM_REQUIRES(mutex_);
-  bool Over() const EMPORIUM_REQUIRES(mutex_) { return failure_.has_value() || plan_.Done(); }
+  void FailAt(const MicroBatchId& id, const Status& status) EMPORIUM_EXCLUDES(mutex_);
+  // A shard has refused a pull as stale: nothing more is begun.
+  void Overtaken(const Status& status) EMPORIUM_REQUIRES(mutex_);
+  bool Over() const EMPORIUM_REQUIRES(mutex_);
+  Status Outcome() const EMPORIUM_EXCLUDES(mutex_);
 
   const PipelineParts parts_;
+  const SpanAssignment assignment_;
   const WorkPlanner planner_;
 
   mutable runtime::Mutex mutex_;
@@ -138,6 +167,8 @@ class Pipeline {
   std::vector<std::unique_ptr<Item>> spare_ EMPORIUM_GUARDED_BY(mutex_);
   Number next_number_ EMPORIUM_GUARDED_BY(mutex_) = 0;
   std::optional<Status> failure_ EMPORIUM_GUARDED_BY(mutex_);
+  std::optional<MicroBatchId> failed_ EMPORIUM_GUARDED_BY(mutex_);
+  std::optional<Status> overtaken_ EMPORIUM_GUARDED_BY(mutex_);
   std::vector<StepLoss> losses_ EMPORIUM_GUARDED_BY(mutex_);
   std::map<Step, std::vector<StepLoss>> unnormed_ EMPORIUM_GUARDED_BY(mutex_);
   TimeByPart time_ EMPORIUM_GUARDED_BY(mutex_);

@@ -357,7 +357,7 @@ Result<std::vector<ShardPosition>> ProbeShards(PsClient& client, StageId stage,
   std::vector<ShardPosition> positions;
   for (const Message& reply : replies) {
     EMPORIUM_ASSIGN_OR_RETURN(const FrameHeader answer, FrameView::ParseHeader(reply.bytes()));
-    positions.push_back({answer.stage, answer.step});
+    positions.push_back({answer.stage, answer.step, answer.micro_batch.value()});
   }
   return positions;
 }

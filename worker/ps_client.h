@@ -73,6 +73,7 @@ FrameHeader AnyVersionPull(PsClient& client, const runtime::Route& route, StageI
 struct ShardPosition {
   StageId stage;
   Step version;
+  uint32_t lowest_missing = 0;  // micro-batch of the step `version`
 };
 // Asks all shards at once.
 Result<std::vector<ShardPosition>> ProbeShards(PsClient& client, StageId stage,

@@ -76,6 +76,14 @@ bool SpanPlan::Done() const {
   });
 }
 
+std::optional<Step> SpanPlan::WaitsForOthers() const {
+  const bool given_out = known_version_ < next_step_ && known_version_.next() < limit_;
+  if (!given_out) return std::nullopt;
+  const auto open = open_.find(known_version_);
+  if (open != open_.end() && open->second.micro_batches > 0) return std::nullopt;
+  return known_version_;
+}
+
 uint64_t SamplesOfStep(const StagePlan& stage, Step step) {
   const uint64_t full = uint64_t{stage.micro_batch_size} * stage.micro_batches_per_step;
   const uint64_t before = (step.value() % stage.steps_per_epoch) * full;

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "proto/ids.h"
 #include "worker/batch_source.h"
@@ -35,6 +37,8 @@ struct SpanAssignment {
   Step until;
   uint64_t stage_steps = 0;  // of the whole stage
   double rate_factor = 1;    // on the learning rate of its schedule
+  // Pushed without gradients: they fail wherever they are computed.
+  std::set<std::pair<Step, MicroBatch>> left_out = {};
 };
 
 struct MicroBatchId {
@@ -55,6 +59,8 @@ class SpanPlan {
   std::optional<MicroBatchId> Next();
   // Whether shards would take (answer or park) a pull of this step.
   bool MayPull(Step step) const { return step <= known_version_.next(); }
+  // Every shard stands here or later.
+  Step known_version() const { return known_version_; }
   // Every shard has answered a pull of this step.
   void Answered(Step step) { known_version_ = std::max(known_version_, step); }
   // Whether a micro-batch of this step may be computed now.
@@ -70,6 +76,12 @@ class SpanPlan {
   void Pause();
 
   bool Done() const;
+  // The step for which nothing but other workers' micro-batches is missing, so that this one's next
+  // step may begin; nothing while it has work to do itself, and when no step of it follows.
+  std::optional<Step> WaitsForOthers() const;
+  // This worker has (or had) micro-batches of that step to apply, where steps are applied when
+  // workers say so.
+  bool SeesToStep(Step step) const { return !applies_ || open_.contains(step); }
   // The highest step begun, if any was.
   std::optional<Step> highest_begun() const { return highest_begun_; }
 

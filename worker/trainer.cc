@@ -12,8 +12,9 @@ namespace {
 
 using runtime::MutexLock;
 
-// A worker that was taken for dead may find that others have gone on without it. It looks where
-// they are and goes on from there; when that does not help its command is an old one.
+// A worker that was slow or taken for dead may find that others have gone on without it. It looks
+// where they are and goes on from there; when they have not moved since its last look, so often,
+// its command is an old one.
 constexpr int kLooks = 3;
 
 }  // namespace
@@ -34,7 +35,10 @@ Result<std::unique_ptr<Trainer>> Trainer::Make(const TrainerConfig& config) {
 }
 
 Trainer::Trainer(const TrainerConfig& config, std::vector<DeviceAndModel> models, DenseLayout dense)
-    : config_(config), dims_(TableDims(*config.job)), dense_(std::move(dense)) {
+    : config_(config),
+      dims_(TableDims(*config.job)),
+      dense_(std::move(dense)),
+      backups_(config.job->cluster().backup_percent()) {
   for (DeviceAndModel& made : models) {
     lanes_.push_back(std::make_unique<Lane>(std::move(made.device), std::move(made.model), dense_));
   }
@@ -45,10 +49,14 @@ Status Trainer::Train(const SpanAssignment& assignment) {
     MutexLock lock(mutex_);
     if (progress_.stage != assignment.stage) progress_.highest_begun.reset();
     progress_.stage = assignment.stage;
+    progress_.failed.reset();
   }
   Status status;
+  std::optional<Step> last;
   for (int look = 0; look < kLooks; ++look) {
     EMPORIUM_ASSIGN_OR_RETURN(const Step version, FindVersion(assignment));
+    if (last.has_value() && *last < version) look = 0;
+    last = version;
     EMPORIUM_FAILPOINT("worker.shards_probed");
     if (version == Step(0)) {
       EMPORIUM_RETURN_IF_ERROR(InitializeDense(assignment.stage, assignment.generation));
@@ -127,6 +135,7 @@ Status Trainer::RunPipeline(const SpanAssignment& assignment, Step version) {
   parts.dims = dims_;
   for (auto& lane : lanes_) parts.lanes.push_back(lane.get());
   parts.readers = config_.lanes;
+  parts.backups = &backups_;
   Pipeline pipeline(parts, assignment, version);
   {
     MutexLock lock(mutex_);
@@ -138,6 +147,7 @@ Status Trainer::RunPipeline(const SpanAssignment& assignment, Step version) {
   MutexLock lock(mutex_);
   Collect();
   progress_.time.Add(pipeline.time());
+  progress_.failed = pipeline.failed();
   pipeline_ = nullptr;
   return status;
 }
@@ -148,8 +158,13 @@ void Trainer::Collect() {
     progress_.highest_begun = std::max(progress_.highest_begun.value_or(*begun), *begun);
   }
   for (StepLoss& loss : pipeline_->TakeLosses()) {
-    progress_.samples += loss.samples;
-    if (++progress_.micro_batches == 1) progress_.first_push_ms = loss.acknowledged_ms;
+    if (loss.backup) {
+      ++progress_.backups;
+      progress_.backups_first += loss.backup_first ? 1 : 0;
+    } else {
+      progress_.samples += loss.samples;
+      if (++progress_.micro_batches == 1) progress_.first_push_ms = loss.acknowledged_ms;
+    }
     losses_.push_back(std::move(loss));
   }
 }

@@ -54,11 +54,14 @@ class Trainer {
   void Reset() EMPORIUM_EXCLUDES(mutex_);
 
   struct Progress {
-    std::optional<StageId> stage;       // that was trained last
-    std::optional<Step> highest_begun;  // in it
-    int64_t samples = 0;                // acknowledged, since the start
+    std::optional<StageId> stage;        // that was trained last
+    std::optional<Step> highest_begun;   // in it
+    std::optional<MicroBatchId> failed;  // by the last Train, which ended with it
+    int64_t samples = 0;                 // acknowledged, since the start
     int64_t micro_batches = 0;
     int64_t first_push_ms = 0;  // acknowledged, since 1970; 0: none yet
+    int64_t backups = 0;        // micro-batches of other workers, not among those
+    int64_t backups_first = 0;  // of which no shard had the gradients before
     TimeByPart time;
   };
   Progress progress() const EMPORIUM_EXCLUDES(mutex_);
@@ -77,6 +80,7 @@ class Trainer {
   const std::vector<uint32_t> dims_;
   const DenseLayout dense_;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  Backups backups_;  // of the pipeline that runs
 
   mutable runtime::Mutex mutex_;
   bool pause_ EMPORIUM_GUARDED_BY(mutex_) = false;

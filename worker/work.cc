@@ -31,6 +31,7 @@ WorkPlanner::WorkPlanner(const spec::Job& job, const BatchSource& source, const 
 Status WorkPlanner::Read(Work* work) const {
   work->planned = {};
   if (work->id.only_await) return Status::Ok();
+  if (assignment_.left_out.contains({work->id.step, work->id.micro_batch})) return Status::Ok();
   EMPORIUM_ASSIGN_OR_RETURN(work->planned,
                             source_.Train(assignment_.stage, work->id.step, work->id.micro_batch));
   if (work->empty()) work->planned.tables.clear();

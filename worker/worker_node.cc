@@ -160,17 +160,16 @@ class Node final : public Worker, public ChunkExchange {
 
   // Everything since the last report. What a report takes with it is put back when it is lost.
   control::Report MakeReport() EMPORIUM_EXCLUDES(mutex_) {
-    const Trainer::Progress progress = trainer_->progress();
     const PsClientCounters traffic = client_->counters();
     std::vector<StepLoss> losses = trainer_->TakeLosses();
     MutexLock lock(mutex_);
+    const Trainer::Progress progress = trainer_->progress();  // no older than failure_
     control::Report report;
     report.node = registered_.node;
     report.incarnation = registered_.incarnation;
     report.seen_sequence = seen_sequence_;
     report.done_sequence = done_sequence_;
-    report.error = failure_.ok() ? "" : failure_.message();
-    report.error_code = static_cast<int32_t>(failure_.code());
+    AddFailure(failure_, progress, &report);
     // One begun before the shards were looked at for this command says nothing of where they are.
     const bool begun = progress.highest_begun && progress.stage == train_stage_ &&
                        begun_sequence_ == train_sequence_;

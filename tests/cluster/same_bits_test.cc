@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
 #include "tests/cluster/small_job.h"
 
 namespace emporium::cluster {
@@ -79,6 +83,17 @@ class Disturbed : public testing::Test {
     EXPECT_TRUE(program->WaitForText("pretrain [")) << "never trained";
     return program;
   }
+  // Micro-batches that workers have computed for others so far.
+  static int64_t Backups(const std::string& name) {
+    const Output status = RunEmporium(job_->Arguments("status", name));
+    const auto json = nlohmann::json::parse(status.text, nullptr, false);
+    int64_t backups = 0;
+    if (json.is_discarded()) return backups;
+    for (const auto& node : json.value("nodes", nlohmann::json::array())) {
+      backups += node.at("counters").at("backup_micro_batches").get<int64_t>();
+    }
+    return backups;
+  }
   // The same command again, to the end.
   static void ExpectGoesOn(const std::string& name) {
     const Output again = RunEmporium(job_->Arguments("launch", name, Shape(1, 1, 1, 2)));
@@ -101,6 +116,27 @@ TEST_F(Disturbed, AWorkerIsKilled) {
   EXPECT_EQ(output.code, 0) << output.text;
   EXPECT_NE(output.text.find("was killed by signal 9"), std::string::npos) << output.text;
   EXPECT_EQ(job_->Digest("worker-killed"), digest_);
+}
+
+// A worker is stopped again and again, for less than its lease: the other one does what is its to
+// do.
+TEST_F(Disturbed, AWorkerIsSlow) {
+  const std::unique_ptr<Program> launch = Launch("worker-slow");
+  const std::vector<pid_t> workers = ChildrenWithVerb(launch->pid(), "worker");
+  ASSERT_EQ(workers.size(), 2u);
+  int64_t backups = 0;
+  for (int burst = 0; burst < 15 && backups == 0; ++burst) {
+    kill(workers[1], SIGSTOP);
+    std::this_thread::sleep_for(std::chrono::milliseconds(700));
+    kill(workers[1], SIGCONT);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    backups = Backups("worker-slow");
+  }
+  const Output output = launch->Finish();
+  EXPECT_EQ(output.code, 0) << output.text;
+  EXPECT_GT(backups, 0);
+  EXPECT_EQ(output.text.find("was silent"), std::string::npos) << output.text;
+  EXPECT_EQ(job_->Digest("worker-slow"), digest_);
 }
 
 TEST_F(Disturbed, AServerIsKilled) {

@@ -277,6 +277,16 @@ TEST(LossTracker, ATermThatAMicroBatchLacksIsTheMeanOfTheOthers) {
   EXPECT_EQ(tracker.newest().at("loss"), 1);
 }
 
+TEST(LossTracker, AStepIsCompleteWithoutWhatWasLeftOut) {
+  LossTracker tracker(PlanOf(180), {});
+  tracker.Add(LossOf(0, 0, 10, 1), 0, 6);
+  tracker.Add(LossOf(0, 1, 0, 7), 0, 6);  // no samples
+  EXPECT_EQ(tracker.settled(), 0u);
+  tracker.Add(LossOf(0, 2, 10, 3), 0, 6);
+  EXPECT_EQ(tracker.settled(), 1u);
+  EXPECT_EQ(tracker.newest().at("loss"), 2);
+}
+
 TEST(LossTracker, RefusesWhatCannotBeAndDoesNotWaitForTheLost) {
   LossTracker tracker(PlanOf(100'000), {});
   EXPECT_EQ(tracker.Add(LossOf(5, 0, 10, 1), 6, 9), 0u);
@@ -284,7 +294,7 @@ TEST(LossTracker, RefusesWhatCannotBeAndDoesNotWaitForTheLost) {
   EXPECT_EQ(tracker.Add(LossOf(-1, 0, 10, 1), 0, 9), 0u);
   EXPECT_EQ(tracker.Add(LossOf(7, 3, 10, 1), 6, 9), 0u);
   EXPECT_EQ(tracker.Add(LossOf(7, -1, 10, 1), 6, 9), 0u);
-  EXPECT_EQ(tracker.Add(LossOf(7, 0, 0, 1), 6, 9), 0u);
+  EXPECT_EQ(tracker.Add(LossOf(7, 0, -1, 1), 6, 9), 0u);
   // Step 6 never comes.
   for (int64_t step = 7; step < 2'000; ++step) tracker.Add(LossOf(step, 0, 10, 1), 6, 3'000);
   EXPECT_EQ(tracker.settled(), 1'999 - limits::kMaxOpenSteps);
@@ -366,7 +376,7 @@ TEST(ChunkResults, AreIdempotentBoundedAndInOrder) {
 TEST(CheckpointState, ComesBackTheSame) {
   CheckpointState state{"d", {}};
   EXPECT_EQ(*DecodeState(EncodeState(state)), state);
-  state.cursor = {17, 12, 0.1 + 0.2, 8, 3, 5, true, 4};
+  state.cursor = {17, 12, 0.1 + 0.2, 8, 3, 5, true, 4, {{0, 3, 1, "why"}, {1, 16, 0, ""}}};
   EXPECT_EQ(*DecodeState(EncodeState(state)), state);
   for (const char* bad : {"", "{}", "[1]", "{\"format\":2}", "\xff"}) {
     EXPECT_EQ(DecodeState(bad).status().code(), StatusCode::kDataLoss);

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "runtime/manifest.h"
@@ -49,6 +51,7 @@ struct SimNode {
   // A server's checkpoint: the one whose files it writes, and the one that it tells of.
   int64_t writing = 0, written = 0;
   std::string write_error;
+  std::optional<control::MicroBatchName> failed;
   std::vector<control::ShardFile> files;
   std::vector<control::MicroBatchLoss> losses;
   int64_t reported_ms = 0;
@@ -213,6 +216,7 @@ class Sim {
   std::optional<Status> over;
   std::vector<std::string> notes;
   std::vector<control::Command> log;  // every command sent, with `message` naming the node's kind
+  std::set<std::tuple<int, uint64_t, uint32_t>> poison;  // (stage, step, micro-batch) that fail
   Status next_server_error, next_write_error, next_manifest_error;
 
  private:
@@ -275,6 +279,7 @@ class Sim {
     report.done_sequence = node->done_sequence;
     report.error = node->error;
     report.error_code = static_cast<int32_t>(node->error_code);
+    if (!node->error.empty() && node->failed) report.__set_failed(*node->failed);
     report.highest_step = node->begun ? static_cast<int64_t>(*node->begun) : -1;
     report.losses = std::exchange(node->losses, {});
     report.checkpoint = node->written;
@@ -309,6 +314,7 @@ class Sim {
     using control::CommandKind;
     node->command = *node->mail;
     node->error.clear();
+    node->failed.reset();
     switch (node->command.kind) {
       case CommandKind::STOP:
         Report(node, true);
@@ -437,15 +443,27 @@ class Sim {
     }
     if (shards->lowest() < node->step) return;  // the pull waits
     node->begun = std::max(node->begun.value_or(0), node->step);
-    const size_t shard = node->pushed++;
     const auto m = static_cast<uint32_t>(node->micro_batch);
+    control::MicroBatchName name;
+    name.step = static_cast<int64_t>(node->step);
+    name.micro_batch = static_cast<int32_t>(m);
+    const auto& left_out = node->command.left_out;
+    const bool left = std::find(left_out.begin(), left_out.end(), name) != left_out.end();
+    if (!left && poison.contains({stage, node->step, m})) {
+      node->error = "sample " + std::to_string(m) + " cannot be read";
+      node->error_code = StatusCode::kDataLoss;
+      node->failed = name;
+      return;
+    }
+    EXPECT_TRUE(!left || poison.contains({stage, node->step, m})) << "nothing is wrong with it";
+    const size_t shard = node->pushed++;
     Push(stage, shard, node->step, m, of);
     if (node->pushed < shards->version.size()) return;
     control::MicroBatchLoss loss;
     loss.step = static_cast<int64_t>(node->step);
     loss.micro_batch = static_cast<int32_t>(m);
-    loss.samples = TrainOf(stage).micro_batch_size();
-    loss.terms["loss"] = 1.0 / static_cast<double>(1 + node->step) + m;
+    loss.samples = left ? 0 : TrainOf(stage).micro_batch_size();
+    if (!left) loss.terms["loss"] = 1.0 / static_cast<double>(1 + node->step) + m;
     node->losses.push_back(loss);
     node->pushed = 0;
     node->micro_batch += static_cast<uint64_t>(node->command.workers);

@@ -17,15 +17,18 @@ TEST(Simulation, EndsInTheSameBitsUnderAnyFaults) {
   const Truths truths;
   ASSERT_EQ(truths.broken(), "");
   int64_t faults = 0, returns = 0;
+  uint64_t backups = 0;
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     const Outcome outcome = Simulate({.seed = seed, .truth = &truths.Of(seed)});
     ASSERT_EQ(outcome.broken, "") << Replay(seed);
     faults += outcome.faults;
     returns += outcome.returns;
+    backups += outcome.backups;
   }
   // The faults reach what they are meant for.
   EXPECT_GT(faults, static_cast<int64_t>(5 * kSeeds));
   EXPECT_GT(returns, static_cast<int64_t>(kSeeds / 4));
+  EXPECT_GT(backups, kSeeds / 4);
 }
 
 TEST(Simulation, TheSameSeedGivesTheSameTrace) {

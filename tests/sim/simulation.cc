@@ -84,7 +84,10 @@ class Simulation {
     if (outcome_.broken.empty()) CheckEnd();
     outcome_.trace_hash = world_.trace_hash();
     outcome_.seconds = static_cast<double>(world_.now()) / kSecond;
-    for (const auto& worker : workers_) outcome_.stale += worker->refused_as_stale();
+    for (const auto& worker : workers_) {
+      outcome_.stale += worker->refused_as_stale();
+      outcome_.backups += worker->backups();
+    }
     return outcome_;
   }
 

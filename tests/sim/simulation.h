@@ -27,8 +27,9 @@ struct Outcome {
   Truth truth;         // as far as it is known
   uint64_t trace_hash = 0;
   int64_t faults = 0, boots = 0, returns = 0;
-  uint64_t stale = 0;  // frames that were refused
-  double seconds = 0;  // of simulated time, to the end
+  uint64_t stale = 0;    // frames that were refused
+  uint64_t backups = 0;  // micro-batches computed in the place of others
+  double seconds = 0;    // of simulated time, to the end
 };
 
 // Runs to the end of the job, or to the first broken promise.

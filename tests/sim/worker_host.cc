@@ -1,6 +1,7 @@
 #include "tests/sim/worker_host.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -54,6 +55,7 @@ void WorkerHost::BeginLife() {
   highest_begun_.reset();
   stage_begun_ = -1;
   losses_.clear();
+  backups_ = worker::Backups(5, 3);
 }
 
 control::Registration WorkerHost::MakeRegistration() {
@@ -258,6 +260,9 @@ void WorkerHost::RunSpan(emporium::Step version) {
   assignment.until = emporium::Step(static_cast<uint64_t>(command_.until_step));
   plan_.emplace(config_.stages[static_cast<size_t>(command_.stage)], assignment, version,
                 config_.clip > 0);
+  backups_.Begin(assignment.rank, assignment.workers);
+  if (last_look_ < version) looks_ = 0;  // others have gone on meanwhile
+  last_look_ = version;
   works_.clear();
   Pump();
 }
@@ -302,9 +307,15 @@ void WorkerHost::PullOf(size_t number) {
   }
   pull.done = [this, number](const Status& status, Call* call) {
     if (!plan_.has_value() || !works_.contains(number)) return;
+    const bool backup = works_.at(number).backup;
+    if (!status.ok() && backup) {
+      works_.erase(number);
+      return;
+    }
     if (!status.ok()) return LookAgain(status);
     plan_->Answered(works_.at(number).id.step);
     Compute(number, *call);
+    NoteWait();
     Pump();
   };
   Place(std::move(pull));
@@ -376,6 +387,11 @@ void WorkerHost::PushOf(size_t number) {
   }
   push.done = [this, number](const Status& status, Call*) {
     if (!plan_.has_value() || !works_.contains(number)) return;
+    const bool backup = works_.at(number).backup;
+    if (!status.ok() && backup) {
+      works_.erase(number);
+      return;
+    }
     if (!status.ok()) return LookAgain(status);
     const worker::MicroBatchId id = works_.at(number).id;
     control::MicroBatchLoss loss;
@@ -384,8 +400,11 @@ void WorkerHost::PushOf(size_t number) {
     loss.samples = 1;
     loss.terms["loss"] = 1;
     losses_.push_back(loss);
-    const bool last = plan_->Acknowledged(id.step);
+    if (backup) ++backups_computed_;
+    const bool last = !backup && plan_->Acknowledged(id.step);
     works_.erase(number);
+    NoteWait();
+    if (backup) LookWhenDue();
     if (last) AskForSquares(id.step);
     Pump();
   };
@@ -433,6 +452,63 @@ void WorkerHost::SquaresAnswered(emporium::Step step, const Call& call) {
     Pump();
   };
   Place(std::move(apply));
+}
+
+// Only others are waited for: after a while their micro-batches are computed here, too.
+void WorkerHost::NoteWait() {
+  const auto now = std::chrono::microseconds(world_.now());
+  backups_.Reached(plan_->known_version(), now);
+  const std::optional<emporium::Step> step = plan_->WaitsForOthers();
+  if (!step.has_value() || backups_.Waiting(*step)) return;
+  backups_.Waits(*step, now);
+  LookWhenDue();
+}
+
+void WorkerHost::LookWhenDue() {
+  const auto due = backups_.due();
+  if (!due.has_value()) return;
+  const auto left = std::chrono::ceil<std::chrono::microseconds>(*due).count() - world_.now();
+  world_.After(this, std::max<Micros>(left, 0), [this, due, job = job_] {
+    if (Valid(job) && plan_.has_value() && backups_.due() == due) LookForBackup();
+  });
+}
+
+void WorkerHost::LookForBackup() {
+  const emporium::Step step = backups_.Look();
+  Call probe;
+  for (size_t s = 0; s < route_->shards(); ++s) {
+    FrameHeader header = Header(FrameType::kPull, 0);
+    header.any_version = true;
+    probe.frames.push_back(ps::testing::Encode(header, {}));
+  }
+  probe.done = [this, step](const Status& status, Call* call) {
+    if (!plan_.has_value()) return;
+    const auto now = std::chrono::microseconds(world_.now());
+    if (!status.ok() || !plan_->MayBegin(step)) return backups_.GiveUp(step, now);
+    uint32_t lowest = config_.stages[static_cast<size_t>(command_.stage)].MicroBatches(step);
+    for (const auto& answer : call->answers) {
+      const FrameHeader& at = answer->frame.header();
+      if (at.step == step) lowest = std::min(lowest, at.micro_batch.value());
+    }
+    BackUp(step, lowest);
+  };
+  Place(std::move(probe));
+}
+
+void WorkerHost::BackUp(emporium::Step step, uint32_t lowest) {
+  const auto now = std::chrono::microseconds(world_.now());
+  Work work;
+  work.id.step = step;
+  work.id.of = config_.stages[static_cast<size_t>(command_.stage)].MicroBatches(step);
+  const std::optional<MicroBatch> chosen = backups_.Choose(step, lowest, work.id.of, now);
+  if (!chosen.has_value()) return LookWhenDue();
+  work.id.micro_batch = *chosen;
+  const auto t = static_cast<uint64_t>(command_.stage) * 1000 + step.value();
+  work.payload = ps::testing::MicroBatchOf(t, chosen->value());
+  work.pulling = work.backup = true;
+  const size_t number = next_work_++;
+  works_.emplace(number, std::move(work));
+  PullOf(number);
 }
 
 // ---- Evaluation --------------------------------------------------------------------------------

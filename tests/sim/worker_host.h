@@ -14,6 +14,7 @@
 #include "tests/sim/node.h"
 #include "tests/sim/server_host.h"
 #include "tests/sim/truth.h"
+#include "worker/backups.h"
 #include "worker/span_plan.h"
 
 namespace emporium::sim {
@@ -32,6 +33,7 @@ class WorkerHost final : public Node {
       : Node(world, scheduler, std::move(name)), config_(std::move(config)) {}
 
   uint64_t refused_as_stale() const { return refused_as_stale_; }
+  uint64_t backups() const { return backups_computed_; }
 
  protected:
   void BeginLife() override;
@@ -54,6 +56,7 @@ class WorkerHost final : public Node {
   struct Work {
     worker::MicroBatchId id;
     bool pulling = false, answered = false, begun = false;
+    bool backup = false;           // of another worker
     ps::testing::Payload payload;  // keys and counts; gradients when the rows are there
   };
 
@@ -81,6 +84,11 @@ class WorkerHost final : public Node {
   Call StepCall(FrameType type, emporium::Step step, float gradient_scale) const;
   void AskForSquares(emporium::Step step);
   void SquaresAnswered(emporium::Step step, const Call& call);
+  // Backups: worker/backups.h.
+  void NoteWait();
+  void LookWhenDue();
+  void LookForBackup();
+  void BackUp(emporium::Step step, uint32_t lowest);
 
   // -- Evaluation -----------------------------------------------------------------------------
   void NextChunk(int64_t chunk);
@@ -98,6 +106,9 @@ class WorkerHost final : public Node {
   std::optional<uint64_t> highest_begun_;
   int stage_begun_ = -1;
   int looks_ = 0;
+  emporium::Step last_look_;
+  worker::Backups backups_{5, 3};
+  uint64_t backups_computed_ = 0;
   std::vector<control::MicroBatchLoss> losses_;
   std::map<uint64_t, Call> calls_;
   uint64_t next_call_ = 1;

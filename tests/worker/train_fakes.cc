@@ -245,6 +245,7 @@ void StubShard::Handle(const std::string& peer, const Bytes& bytes) {
     EMPORIUM_CHECK(StepComplete() && AwaitsScale(), "only what is complete is applied");
     Apply(header.gradient_scale);
   }
+  const int64_t duplicates = state_.duplicates;
   if (header.type == FrameType::kPush) {
     const Status status = HandlePush(frame, bytes);
     if (!status.ok()) {
@@ -259,7 +260,9 @@ void StubShard::Handle(const std::string& peer, const Bytes& bytes) {
       }
     }
   }
-  socket_->Send(peer, EncodeAck(header, header.route_version, state_.version));
+  FrameHeader answered = header;
+  if (state_.duplicates > duplicates) answered.micro_batches = 0;
+  socket_->Send(peer, EncodeAck(answered, header.route_version, state_.version));
   Advance();
 }
 
@@ -375,7 +378,9 @@ void StubShard::Answer(const std::string& peer, const FrameView& frame) {
                         s.want_popularity ? 100.0 : 0.0});
   }
   header.type = FrameType::kPullReply;
-  header.any_version = false;
+  uint32_t lowest_missing = 0;
+  while (staged_.contains(lowest_missing)) ++lowest_missing;
+  if (std::exchange(header.any_version, false)) header.micro_batch = MicroBatch(lowest_missing);
   header.stage = state_.stage;
   header.step = state_.version;
   FrameBuilder builder(header, sections);

@@ -196,6 +196,46 @@ TEST_F(TrainerTest, ErrorsOfReadersAndModelsEndTheSpan) {
   EXPECT_EQ(status.message(), "the column ends early");
 }
 
+// A micro-batch that cannot be read is named, and its step goes on without it when it is left out.
+TEST_F(TrainerTest, WhatIsLeftOutIsPushedWithoutGradients) {
+  source_.on_train = [](Step step, MicroBatch m) {
+    return step == Step(3) && m == MicroBatch(1) ? DataLoss("poison") : Status::Ok();
+  };
+  std::vector<std::vector<TableValues>> rows;
+  for (const uint32_t count : {1u, 2u, 3u}) {
+    cluster_ = std::make_unique<StubCluster>(context_, job_, count);
+    std::vector<OneWorker> workers;
+    for (uint32_t w = 0; w < count; ++w) workers.push_back(MakeWorker(1 + w));
+    TrainTogether(workers, 0, 3);
+    EXPECT_EQ(workers[0].trainer->Train(Span(3, 6)).message(), "poison");
+    const auto failed = workers[0].trainer->progress().failed;
+    ASSERT_TRUE(failed.has_value());
+    EXPECT_EQ(failed->step, Step(3));
+    EXPECT_EQ(failed->micro_batch, MicroBatch(1));
+    std::vector<std::thread> threads;
+    for (uint32_t rank = 0; rank < count; ++rank) {
+      threads.emplace_back([&, rank] {
+        SpanAssignment span = Span(3, 6, rank, count);
+        span.left_out.emplace(3, 1);
+        EXPECT_TRUE(workers[rank].trainer->Train(span).ok());
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_FALSE(workers[0].trainer->progress().failed.has_value());
+    int64_t without_samples = 0;
+    for (auto& worker : workers) {
+      for (const StepLoss& loss : worker.trainer->TakeLosses()) {
+        if (loss.samples == 0) ++without_samples;
+      }
+    }
+    EXPECT_EQ(without_samples, 1);
+    rows.push_back(cluster_->Rows());
+  }
+  EXPECT_EQ(rows[0], rows[1]);
+  EXPECT_EQ(rows[0], rows[2]);
+  EXPECT_NE(rows[0], Plainly(6));
+}
+
 // All workers pause at different places; the highest step begun is then finished by all.
 TEST_F(TrainerTest, PauseStopsAtAStepThatAllCanFinish) {
   for (const uint32_t lanes : {1u, 2u}) {

@@ -116,7 +116,7 @@ uint64_t Table::rows() const { return impl_->index.size(); }
 uint64_t Table::bytes() const {
   const uint64_t sketch = impl_->admission.has_value() ? impl_->admission->bytes() : 0;
   const uint64_t changes = impl_->changes.has_value() ? impl_->changes->bytes() : 0;
-  return impl_->index.resident() + impl_->slabs.resident() + sketch + changes + cut_bytes();
+  return impl_->index.resident() + impl_->slabs.resident() + sketch + changes;
 }
 uint32_t Table::bytes_of_row() const {
   constexpr uint32_t kIndexBytes = 16;

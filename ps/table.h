@@ -212,7 +212,7 @@ class Table {
   // there is no cut, or no rest of it.
   bool NextPiece(size_t bytes, CutPiece* piece);
   void EndCut();
-  // Memory that the cut under way takes.
+  // Memory that the cut under way takes; not in bytes(), it goes with the cut.
   uint64_t cut_bytes() const;
 
   // Every row of one partition, in ascending order of key. Reads that partition only.

@@ -127,6 +127,8 @@ class JobMachine {
   int64_t generation() const { return generation_; }
   uint32_t workers_wanted() const { return workers_wanted_; }
   const std::vector<CheckpointRecord>& checkpoints() const { return checkpoints_; }
+  // That is in the making; 0: none.
+  uint64_t checkpoint_in_work() const { return checkpoint_ ? checkpoint_->number() : 0; }
   const Counts& counts() const { return counts_; }
   // Micro-batches that the job goes on without, of all stages.
   const std::vector<LeftOut>& left_out() const { return cursor_.left_out; }

@@ -254,6 +254,7 @@ std::string StatusJson(const JobMachine& machine, const std::deque<Event>& event
   for (const auto& [name, total] : TablesOf(machine)) {
     j["tables"].push_back(TableJson(total));
   }
+  if (machine.checkpoint_in_work() > 0) j["checkpoint_in_work"] = machine.checkpoint_in_work();
   for (const CheckpointRecord& record : machine.checkpoints()) {
     j["checkpoints"].push_back(CheckpointJson(machine, record));
   }

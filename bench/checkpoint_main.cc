@@ -16,8 +16,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ps/checkpoint.h"
@@ -134,31 +136,55 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-Status Run(const std::string& dir, uint64_t rows) {
-  Shard shard(ConfigOf());
-  shard.RestorePosition({StageId(0), Step(0), 0});
+std::unique_ptr<Shard> FullShard(const std::vector<uint64_t>& keys) {
+  auto shard = std::make_unique<Shard>(ConfigOf());
+  shard->RestorePosition({StageId(0), Step(0), 0});
+  for (size_t at = 0; at < keys.size(); at += 1 << 16) {
+    const size_t end = std::min<size_t>(keys.size(), at + (1 << 16));
+    Update(shard.get(),
+           {keys.begin() + static_cast<long>(at), keys.begin() + static_cast<long>(end)}, 1);
+  }
+  return shard;
+}
+
+// All shards side by side; of the first its file.
+Result<ps::ShardFileInfo> WriteAll(const std::vector<std::unique_ptr<Shard>>& shards,
+                                   uint64_t number, const std::string& dir) {
+  std::vector<Status> statuses(shards.size());
+  ps::ShardFileInfo first;
+  std::vector<std::thread> threads;
+  for (size_t s = 0; s < shards.size(); ++s) {
+    threads.emplace_back([&, s] {
+      const std::string place = dir + "/" + std::to_string(s);
+      Result<ps::ShardFileInfo> info = Write(shards[s].get(), number, 0, place);
+      statuses[s] = info.status();
+      if (info.ok() && s == 0) first = *std::move(info);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Status& status : statuses) EMPORIUM_RETURN_IF_ERROR(status);
+  return first;
+}
+
+Status Run(const std::string& dir, uint64_t rows, uint64_t number_of_shards) {
   std::vector<uint64_t> keys(rows);
   for (uint64_t i = 0; i < rows; ++i) keys[i] = i * 0x9e3779b97f4a7c15u;
-  for (size_t at = 0; at < rows; at += 1 << 16) {
-    const size_t end = std::min<size_t>(rows, at + (1 << 16));
-    Update(&shard, {keys.begin() + static_cast<long>(at), keys.begin() + static_cast<long>(end)},
-           1);
+  std::vector<std::unique_ptr<Shard>> shards;
+  for (uint64_t s = 0; s < number_of_shards; ++s) {
+    shards.push_back(FullShard(keys));
+    EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(dir + "/" + std::to_string(s)));
   }
   ps::ShardFileInfo whole;
-  EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(dir + "/whole"));
   std::vector<double> checkpoint_s, disk_s;
   std::vector<char> plain;
   uint64_t number = 0;
-  uint64_t bytes = 0;
   for (int round = 0; round < kRounds; ++round) {
     for (const bool checkpoint : {round % 2 == 0, round % 2 != 0}) {
-      if (plain.empty() && !checkpoint) continue;  // its size is not known yet
       const runtime::Stopwatch watch;
       if (checkpoint) {
-        EMPORIUM_ASSIGN_OR_RETURN(whole, Write(&shard, ++number, 0, dir + "/whole"));
-        bytes = whole.bytes;
-        if (plain.empty()) plain.assign(bytes, 'x');
+        EMPORIUM_ASSIGN_OR_RETURN(whole, WriteAll(shards, ++number, dir));
         checkpoint_s.push_back(watch.Seconds());
+        if (plain.empty()) plain.assign(number_of_shards * whole.bytes, 'x');
       } else {
         EMPORIUM_RETURN_IF_ERROR(WritePlain(dir + "/plain", plain));
         disk_s.push_back(watch.Seconds());
@@ -168,12 +194,13 @@ Status Run(const std::string& dir, uint64_t rows) {
   std::mt19937_64 random(1);
   std::shuffle(keys.begin(), keys.end(), random);
   const uint64_t dirty = rows / kDirtyShare;
-  Update(&shard, {keys.begin(), keys.begin() + static_cast<long>(dirty)}, 2);
-  EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo delta, Write(&shard, number + 1, number, dir));
-  EMPORIUM_RETURN_IF_ERROR(Seal(dir + "/whole", whole));
-  const double row_bytes = static_cast<double>(bytes) / static_cast<double>(rows);
-  const double gigabytes = static_cast<double>(bytes) / 1e9;
-  std::printf("figure checkpoint_rows %" PRIu64 "\n", rows);
+  Shard* const shard = shards[0].get();
+  Update(shard, {keys.begin(), keys.begin() + static_cast<long>(dirty)}, 2);
+  EMPORIUM_RETURN_IF_ERROR(Seal(dir + "/0", whole));
+  EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo delta, Write(shard, number + 1, number, dir));
+  const double row_bytes = static_cast<double>(whole.bytes) / static_cast<double>(rows);
+  const double gigabytes = static_cast<double>(plain.size()) / 1e9;
+  std::printf("figure checkpoint_rows %" PRIu64 "\n", rows * number_of_shards);
   std::printf("figure checkpoint_mb %.0f\n", 1000 * gigabytes);
   std::printf("figure checkpoint_gb_per_s %.3f\n", gigabytes / Median(checkpoint_s));
   std::printf("figure disk_gb_per_s %.3f\n", gigabytes / Median(disk_s));
@@ -182,17 +209,17 @@ Status Run(const std::string& dir, uint64_t rows) {
   std::printf("figure delta_over_dirty_rows %.3f\n",
               static_cast<double>(delta.bytes) / (row_bytes * static_cast<double>(dirty)));
   std::printf("figure whole_over_delta %.1f\n",
-              static_cast<double>(bytes) / static_cast<double>(delta.bytes));
+              static_cast<double>(whole.bytes) / static_cast<double>(delta.bytes));
   return Status::Ok();
 }
 
-int Main(const std::string& program, const std::string& parent, uint64_t rows) {
+int Main(const std::string& program, const std::string& parent, uint64_t rows, uint64_t shards) {
   const std::string dir = parent + "/bench-checkpoint-" + std::to_string(::getpid());
   Status status = runtime::MakeDirs(dir);
-  if (status.ok()) status = Run(dir, rows);
+  if (status.ok()) status = Run(dir, rows, shards);
   if (status.ok()) {
     std::fflush(stdout);
-    const std::string command = "'" + program + "' --restore '" + dir + "/whole'";
+    const std::string command = "'" + program + "' --restore '" + dir + "/0'";
     if (std::system(command.c_str()) != 0) status = Unavailable("the file cannot be restored");
   }
   std::filesystem::remove_all(dir);
@@ -207,6 +234,7 @@ int Main(const std::string& program, const std::string& parent, uint64_t rows) {
 int main(int argc, char** argv) {
   std::string dir;
   uint64_t rows = 1'000'000;
+  uint64_t shards = 2;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--dir") dir = argv[i + 1];
@@ -216,10 +244,11 @@ int main(int argc, char** argv) {
       return status.ok() ? 0 : 1;
     }
     if (flag == "--rows") rows = std::stoull(argv[i + 1]);
+    if (flag == "--shards") shards = std::stoull(argv[i + 1]);
   }
-  if (dir.empty() || rows < 100) {
-    std::fprintf(stderr, "usage: bench_checkpoint --dir DIR [--rows N]\n");
+  if (dir.empty() || rows < 100 || shards == 0) {
+    std::fprintf(stderr, "usage: bench_checkpoint --dir DIR [--rows N] [--shards N]\n");
     return 2;
   }
-  return emporium::bench::Main(argv[0], dir, rows);
+  return emporium::bench::Main(argv[0], dir, rows, shards);
 }

@@ -20,8 +20,8 @@ class Restarts {
   static constexpr int64_t kMaxPauseMs = 3'200;
 
   void Started(const std::string& name, int64_t now_ms);
-  // When it is to be started again; nothing: not any more. `killed`: from outside (SIGKILL, SIGTERM),
-  // which tells nothing of the program.
+  // When it is to be started again; nothing: not any more. `killed`: from outside (SIGKILL,
+  // SIGTERM), which tells nothing of the program.
   std::optional<int64_t> Died(const std::string& name, bool killed, int64_t now_ms);
   // It is to be started, as if it had died after a long life.
   void Due(const std::string& name, int64_t now_ms) { due_ms_[name] = now_ms; }

@@ -17,8 +17,7 @@ namespace {
 using Digests = std::map<PartitionId, std::string>;
 
 // Adds the digests of a file's partitions, and counts its rows by table.
-Status DigestFile(const ShardFile& file, Digests* digests,
-                  std::map<std::string, uint64_t>* rows) {
+Status DigestFile(const ShardFile& file, Digests* digests, std::map<std::string, uint64_t>* rows) {
   std::vector<std::vector<TablePart>> parts(file.partition().size());
   for (size_t t = 0; t < file.tables().size(); ++t) {
     const ShardFile::TableFacts& table = file.tables()[t];
@@ -151,8 +150,7 @@ Result<std::string> DigestOfAll(const std::string& dir, const spec::CheckpointMa
 Status VerifyCheckpoint(const std::string& dir, std::string* report) {
   EMPORIUM_ASSIGN_OR_RETURN(const spec::CheckpointManifest manifest, runtime::ReadManifest(dir));
   for (const spec::ManifestFile& entry : manifest.file()) {
-    EMPORIUM_RETURN_IF_ERROR(
-        Diagnose((std::filesystem::path(dir) / entry.path()).string(), entry));
+    EMPORIUM_RETURN_IF_ERROR(Diagnose((std::filesystem::path(dir) / entry.path()).string(), entry));
   }
   Digests digests;
   std::map<std::string, uint64_t> rows;
@@ -187,7 +185,8 @@ Status VerifyCheckpoint(const std::string& dir, std::string* report) {
             std::to_string(manifest.step()) + "\n" + std::to_string(manifest.file_size()) +
             " files, " + std::to_string(bytes) + " bytes, all as written\n";
   if (linked > 0) {
-    *report += std::to_string(linked) + " of them of earlier checkpoints, to which it has changes\n";
+    *report +=
+        std::to_string(linked) + " of them of earlier checkpoints, to which it has changes\n";
   }
   for (const auto& [table, n] : rows) *report += table + ": " + std::to_string(n) + " rows\n";
   *report += "content digest " + *digest + "\n";

@@ -1,7 +1,7 @@
 // A server: some shards with a thread each, and one thread that keeps the way to the scheduler
 // open, takes its commands and reports. The commands are carried out by a third kind of thread, so
-// that the heartbeat goes on while a large checkpoint is read. Files of a checkpoint are written by a
-// fourth kind, one a shard, while shards serve on (ps/checkpoint_job.h).
+// that the heartbeat goes on while a large checkpoint is read. Files of a checkpoint are written by
+// a fourth kind, one a shard, while shards serve on (ps/checkpoint_job.h).
 //
 // When the scheduler cannot be reached the server asks again with growing pauses until it is told
 // to stop. Its shards serve until the lease is over, and again when the scheduler has been reached:
@@ -128,8 +128,8 @@ class Server {
   bool stop_ EMPORIUM_GUARDED_BY(mutex_) = false;
   bool left_ EMPORIUM_GUARDED_BY(mutex_) = false;
   Status left_why_ EMPORIUM_GUARDED_BY(mutex_);
-  int64_t seen_ EMPORIUM_GUARDED_BY(mutex_) = 0;                       // newest command taken
-  Outcome outcome_ EMPORIUM_GUARDED_BY(mutex_);                        // of the newest command done
+  int64_t seen_ EMPORIUM_GUARDED_BY(mutex_) = 0;  // newest command taken
+  Outcome outcome_ EMPORIUM_GUARDED_BY(mutex_);   // of the newest command done
   Written written_ EMPORIUM_GUARDED_BY(mutex_);
   int64_t writing_ EMPORIUM_GUARDED_BY(mutex_) = 0;        // checkpoint in work; 0: none
   int64_t told_sequence_ EMPORIUM_GUARDED_BY(mutex_) = 0;  // outcomes that the scheduler knows

@@ -146,8 +146,8 @@ Status Server::Checkpoint(const control::Command& command) {
       CheckpointJob::Config{command.checkpoint_dir, config_.job_fingerprint,
                             static_cast<uint64_t>(incarnation_)},
       std::move(cuts), std::move(feeds),
-      [this, number = command.checkpoint, watch = runtime::Stopwatch()](
-          Result<std::vector<control::ShardFile>> files) {
+      [this, number = command.checkpoint,
+       watch = runtime::Stopwatch()](Result<std::vector<control::ShardFile>> files) {
         TakeWritten(number, std::move(files), watch.Seconds());
       });
   return Status::Ok();

@@ -1,7 +1,7 @@
 // A thread with its socket and the shard that it serves. Frames are handled one by one; tasks that
 // other threads post (restore, checkpoint) run between two frames, with the shard to themselves.
-// The rows of a cut are copied between frames too, a piece after each; when too much has been copied
-// aside meanwhile (kMaxCutBytes), frames wait for the pieces.
+// The rows of a cut are copied between frames too, a piece after each; when too much has been
+// copied aside meanwhile (kMaxCutBytes), frames wait for the pieces.
 //
 // The object may be used by any thread; the shard belongs to the thread inside. Until a task has
 // put a shard in place, frames are answered Busy.
@@ -62,8 +62,8 @@ class ShardThread {
 
   const std::string& endpoint() const { return endpoint_; }  // with the port that was bound
   void Post(Task task) EMPORIUM_EXCLUDES(mutex_);
-  // The same for a task that takes a cut of the shard: its pieces go into `feed` from then on, which
-  // is closed after the last. A cut of before is given up.
+  // The same for a task that takes a cut of the shard: its pieces go into `feed` from then on,
+  // which is closed after the last. A cut of before is given up.
   void PostCut(Task task, std::shared_ptr<CutFeed> feed) EMPORIUM_EXCLUDES(mutex_);
   // Of the thread, for a CutFeed.
   const runtime::Waker& waker() const { return waker_; }

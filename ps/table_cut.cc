@@ -149,9 +149,7 @@ void Table::FollowChanges() {
   impl_->changes.emplace(impl_->index.bins(), impl_->index.number_bits());
 }
 
-bool Table::KnowsChanges() const {
-  return impl_->changes.has_value() && !impl_->changes->unknown;
-}
+bool Table::KnowsChanges() const { return impl_->changes.has_value() && !impl_->changes->unknown; }
 
 CutTable Table::BeginCut(const std::vector<PartitionId>& partitions, bool changes) {
   Impl& t = *impl_;

@@ -52,8 +52,8 @@ class TableCut {
   const uint32_t number_bits_;
   const std::vector<Index::Bins> order_;  // by partition
   const bool all_;
-  RowBits rows_;  // all_: those that are settled; else those that are awaited
-  std::vector<bool> copied_;                  // by bin
+  RowBits rows_;              // all_: those that are settled; else those that are awaited
+  std::vector<bool> copied_;  // by bin
   std::vector<std::vector<std::byte>> kept_;  // by bin: records of rows that were kept
   uint64_t kept_bytes_ = 0;
   // Where the copying stands.

@@ -94,7 +94,7 @@ class Table::Impl {
   std::optional<Admission> admission;
   std::optional<RowChanges> changes;  // since the last cut, where they are followed
   std::optional<TableCut> cut;        // under way
-  std::vector<float> scratch;  // of Apply
+  std::vector<float> scratch;         // of Apply
 };
 
 }  // namespace emporium::ps

@@ -133,8 +133,7 @@ Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manif
   return Status::Ok();
 }
 
-Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest,
-                   bool earlier) {
+Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest, bool earlier) {
   EMPORIUM_RETURN_IF_ERROR(VerifySizes(dir, manifest));
   for (const spec::ManifestFile& file : manifest.file()) {
     if (file.has_checkpoint() && !earlier) continue;

@@ -37,8 +37,9 @@ struct Note {
 struct MakeCheckpointDir {
   std::string dir;
 };
-// Aside: gives the parent's files that the checkpoint builds on a second name in its directory, reads
-// the files that are new, writes the manifest, reads it, and answers JobMachine::CheckpointWritten.
+// Aside: gives the parent's files that the checkpoint builds on a second name in its directory,
+// reads the files that are new, writes the manifest, reads it, and answers
+// JobMachine::CheckpointWritten.
 struct WriteManifest {
   uint64_t number = 0;
   std::string dir;

@@ -310,9 +310,9 @@ class JobMachine {
   std::optional<Position> attempted_;  // no further try there unless someone asks
   SavedFiles saved_files_;             // of saved_
   std::optional<CheckpointRun> checkpoint_;
-  bool cutting_ = false;  // not every shard has taken its cut
-  int64_t pause_ms_ = 0;  // until they had
-  TrainCursor writing_cursor_;  // of checkpoint_
+  bool cutting_ = false;                     // not every shard has taken its cut
+  int64_t pause_ms_ = 0;                     // until they had
+  TrainCursor writing_cursor_;               // of checkpoint_
   std::optional<CheckpointRecord> writing_;  // whose manifest is in work
   SavedFiles writing_files_;
   uint64_t next_checkpoint_ = 1;

@@ -23,9 +23,8 @@ TEST(JobCheckpoint, TrainingGoesOnWhileFilesAreWritten) {
   const uint64_t number = sim.machine->checkpoint_in_work();
   const uint64_t cut = sim.StepsOf(0);
   // Steps are applied although no file is there yet.
-  const bool trained = sim.RunUntil([&] {
-    return sim.StepsOf(0) > cut || sim.machine->checkpoint_in_work() != number;
-  });
+  const bool trained = sim.RunUntil(
+      [&] { return sim.StepsOf(0) > cut || sim.machine->checkpoint_in_work() != number; });
   ASSERT_TRUE(trained);
   ASSERT_TRUE(sim.RunUntil([&] { return sim.checkpoints.contains(number); }));
   EXPECT_EQ(sim.checkpoints.at(number).manifest.step(), cut);

@@ -208,10 +208,9 @@ Status ServerHost::WriteFiles(std::vector<control::ShardFile>* files) {
       pieces.pop_front();
       return piece;
     };
-    EMPORIUM_ASSIGN_OR_RETURN(
-        const ps::ShardFileInfo info,
-        ps::WriteShardFile(making_->cuts[i], source, making_->dir, "sim",
-                           static_cast<uint64_t>(registered().incarnation)));
+    EMPORIUM_ASSIGN_OR_RETURN(const ps::ShardFileInfo info,
+                              ps::WriteShardFile(making_->cuts[i], source, making_->dir, "sim",
+                                                 static_cast<uint64_t>(registered().incarnation)));
     files->push_back(ps::ToControl(making_->cuts[i].shard, info));
   }
   return Status::Ok();

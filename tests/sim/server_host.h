@@ -55,7 +55,7 @@ class ServerHost final : public Node {
   struct Making {
     int64_t number = 0;
     std::string dir;
-    std::vector<ps::Cut> cuts;                    // by shard
+    std::vector<ps::Cut> cuts;                     // by shard
     std::vector<std::deque<ps::CutPiece>> pieces;  // likewise
   };
   struct Written {

@@ -57,6 +57,11 @@ uint64_t BaseOf(const CheckpointInfo& info) {
   return base;
 }
 
+Status SyncOwnName(const std::string& dir) {
+  const fs::path root = fs::path(dir).parent_path();
+  return FsyncDir(root.empty() ? "." : root.string());
+}
+
 Status SystemError(const std::string& path, const std::error_code& error) {
   return Unavailable(path + ": " + error.message());
 }
@@ -94,7 +99,13 @@ Status WriteManifest(const std::string& dir, const spec::CheckpointManifest& man
   if (!google::protobuf::TextFormat::PrintToString(manifest, &text)) {
     return Internal(dir + ": the manifest cannot be written as text");
   }
-  return WriteSealed((fs::path(dir) / kManifestName).string(), text);
+  EMPORIUM_RETURN_IF_ERROR(WriteSealed((fs::path(dir) / kManifestName).string(), text));
+  return SyncOwnName(dir);
+}
+
+Status SyncNames(const std::string& dir) {
+  EMPORIUM_RETURN_IF_ERROR(FsyncDir(dir));
+  return SyncOwnName(dir);
 }
 
 Result<spec::CheckpointManifest> ReadManifest(const std::string& dir) {

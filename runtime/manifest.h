@@ -33,6 +33,9 @@ Result<std::string> ReadSealed(const std::string& path);
 std::string CheckpointDir(const std::string& root, uint64_t number);
 
 Status WriteManifest(const std::string& dir, const spec::CheckpointManifest& manifest);
+// Syncs what the checkpoint's directory holds by name, and its own name: whoever finds a checkpoint
+// that another process has written does so before relying on it.
+Status SyncNames(const std::string& dir);
 // NotFound: no checkpoint there. DataLoss: damaged. InvalidArgument: of a newer format, or with
 // paths that lead out of the directory.
 Result<spec::CheckpointManifest> ReadManifest(const std::string& dir);

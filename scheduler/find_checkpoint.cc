@@ -21,6 +21,9 @@ Result<FoundCheckpoint> FindCheckpoint(const std::string& root, const std::strin
   std::vector<std::string> passed_over;
   EMPORIUM_ASSIGN_OR_RETURN(found.checkpoint,
                             runtime::NewestCheckpoint(root, fingerprint, &passed_over));
+  if (found.checkpoint.has_value()) {
+    EMPORIUM_RETURN_IF_ERROR(runtime::SyncNames(found.checkpoint->dir));
+  }
   std::string damaged;
   for (const std::string& line : passed_over) {
     found.notes.push_back({Note::Level::kWarning, "passed over: " + line});

@@ -133,6 +133,7 @@ void JobMachine::Fail(int64_t now_ms, const Status& status, Actions* out) {
 
 void JobMachine::Stop(int64_t now_ms, Status result, Actions* out) {
   phase_ = Phase::kStopping;
+  resumes_ = false;  // what the run before has stored holds no more
   result_ = std::move(result);
   stop_deadline_ms_ = now_ms + limits::kStopWaitMs;
   workerless_since_ms_.reset();

@@ -6,8 +6,8 @@ usage: bench/checkpoint_pause.py --build DIR [--checkpoints N]
 One worker and one server with one shard; a checkpoint each some thousand steps. The server notes
 when a step was applied, when its cut was taken and when its files were written
 (runtime/failpoint.h). Of each checkpoint: the time between the last step before the cut and the
-first after it, beyond the median time of a step; samples a second while files are written, over those
-between checkpoints; memory of the server beyond what it had at the cut.
+first after it, beyond the median time of a step; samples a second while files are written, over
+those between checkpoints; memory of the server beyond what it had at the cut.
 """
 import argparse
 import os

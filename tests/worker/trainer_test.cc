@@ -233,6 +233,7 @@ TEST_F(TrainerTest, WhatIsLeftOutIsPushedWithoutGradients) {
   }
   EXPECT_EQ(rows[0], rows[1]);
   EXPECT_EQ(rows[0], rows[2]);
+  source_.on_train = nullptr;
   EXPECT_NE(rows[0], Plainly(6));
 }
 

@@ -268,10 +268,13 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
                  ", the shard stands at " + std::to_string(position_.version.value()));
   }
   // A step that has been applied, or a push that is here.
-  const bool dropped =
-      Planted(PlantedBug::kAcknowledgesWithoutTaking) && header.step > position_.version;
-  if (header.step < position_.version || barrier_.Knows(header) || dropped) {
-    Acknowledge(peer, header, out);
+  const bool here = header.step < position_.version || barrier_.Knows(header);
+  FrameHeader before = header;
+  before.micro_batch = MicroBatch(header.micro_batch.value() - 1);
+  const bool dropped = Planted(PlantedBug::kAcknowledgesWithoutTaking) &&
+                       header.micro_batch > MicroBatch(0) && !barrier_.Knows(before);
+  if (here || dropped) {
+    if (!Planted(PlantedBug::kSilentOnRepetitions)) Acknowledge(peer, header, out);
     ++counters_.duplicate_pushes;
     return Status::Ok();
   }

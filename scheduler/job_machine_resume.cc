@@ -72,7 +72,6 @@ bool JobMachine::MayResume(const RunningState& running) const {
   if (!config_.rejoin || config_.exports_only) return false;
   if (running.ended.has_value()) return true;
   if (running.nodes.empty()) return false;
-  if (Planted(PlantedBug::kResumesBehind)) return true;
   return running.saved_number == saved_number_ || running.weights == saved_;
 }
 

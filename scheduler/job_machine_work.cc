@@ -92,7 +92,8 @@ void JobMachine::NextTrainWork(int64_t now_ms, Actions* out) {
   }
   const bool finished = work.kind == TrainWork::Kind::kFinished && !goes_back;
   if (finished) weights_ = Position{static_cast<uint32_t>(stage_), cursor_.step, true};
-  if (CheckpointWanted(plan.CheckpointDue(cursor_))) {
+  const bool unsaved = finished && Planted(PlantedBug::kEndsUnsaved);
+  if (CheckpointWanted(plan.CheckpointDue(cursor_)) && !unsaved) {
     StartCheckpoint(now_ms, out);
     return;
   }
@@ -141,7 +142,7 @@ bool JobMachine::AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_genera
     ++counts_.generations;
     StateChange change;
     change.generation = generation_;
-    out->push_back(SaveState{std::move(change)});
+    if (!Planted(PlantedBug::kForgetsGenerations)) out->push_back(SaveState{std::move(change)});
   }
   participants_ = std::move(workers);
   return true;

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <functional>
 
+#include "proto/planted_bug.h"
+
 namespace emporium::ps {
 
 // Where the driver's writes go. `error` is the errno of the first write that failed.
@@ -218,7 +220,10 @@ Status OutputFile::status() const {
 Status OutputFile::Finish() {
   const Hdf5Quiet quiet;
   const bool closed = file_.CloseNow();
-  if (sink_->error == 0 && ::fsync(sink_->fd) != 0) sink_->error = errno;
+  const bool skip = Planted(PlantedBug::kSkipsSync);
+  const bool retry = Planted(PlantedBug::kRetriesSync);
+  if (sink_->error == 0 && !skip && ::fsync(sink_->fd) != 0) sink_->error = errno;
+  if (sink_->error != 0 && retry && ::fsync(sink_->fd) == 0) sink_->error = 0;
   if (::close(std::exchange(sink_->fd, -1)) != 0 && sink_->error == 0) sink_->error = errno;
   EMPORIUM_RETURN_IF_ERROR(status());
   return closed ? Status::Ok() : Hdf5Error(sink_->path + ": cannot close the file");

@@ -125,7 +125,7 @@ Status Server::Checkpoint(const control::Command& command) {
   for (const std::unique_ptr<ShardThread>& shard : shards_) {
     feeds.push_back(std::make_shared<CutFeed>(shard->waker()));
   }
-  const Status cut = OnEveryShard(
+  Status cut = OnEveryShard(
       [&](size_t i, std::unique_ptr<Shard>& shard, std::vector<Send>* out) -> Status {
         if (shard == nullptr) return FailedPrecondition("a checkpoint of what was never restored");
         EMPORIUM_RETURN_IF_ERROR(shard->ReadyForCheckpoint(stage, step, out));

@@ -271,12 +271,16 @@ Status Shard::HandlePush(const PeerId& peer, FrameBytes&& bytes, FrameView&& fra
                  ", the shard stands at " + std::to_string(position_.version.value()));
   }
   // A step that has been applied, or a push that is here.
-  const bool dropped =
-      Planted(PlantedBug::kAcknowledgesWithoutTaking) && header.step > position_.version;
-  if (header.step < position_.version || barrier_.Knows(header) || dropped) {
+  const bool here = header.step < position_.version || barrier_.Knows(header);
+  const auto follows_nothing = [&] {
+    FrameHeader before = header;
+    before.micro_batch = MicroBatch(std::max(header.micro_batch.value(), 1u) - 1);
+    return header.micro_batch > MicroBatch(0) && !barrier_.Knows(before);
+  };
+  if (here || (Planted(PlantedBug::kAcknowledgesWithoutTaking) && follows_nothing())) {
     FrameHeader known = header;
     known.micro_batches = 0;
-    Acknowledge(peer, known, out);
+    if (!Planted(PlantedBug::kSilentOnRepetitions)) Acknowledge(peer, known, out);
     ++counters_.duplicate_pushes;
     return Status::Ok();
   }

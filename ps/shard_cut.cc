@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "proto/check.h"
+#include "proto/planted_bug.h"
 #include "ps/shard.h"
 
 namespace emporium::ps {
@@ -9,7 +10,7 @@ namespace emporium::ps {
 Cut Shard::BeginCut(uint64_t number, uint64_t parent) {
   EMPORIUM_CHECK(position_.stage.has_value() && barrier_.empty(),
                  "a checkpoint is taken between two steps of a stage");
-  bool changes = parent != 0 && parent == last_cut_;
+  bool changes = parent != 0 && (parent == last_cut_ || Planted(PlantedBug::kChangesSinceAnyCut));
   for (const std::unique_ptr<Table>& table : tables_) changes = changes && table->KnowsChanges();
   Cut cut;
   cut.number = number;

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "proto/planted_bug.h"
 #include "runtime/failpoint.h"
 
 namespace emporium::runtime {
@@ -134,7 +135,8 @@ Status ReadPieces(const std::string& path, const Take& take) {
 }  // namespace
 
 Status WriteFileDurably(const std::string& path, std::string_view bytes) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  if (Planted(PlantedBug::kNamesUnwritten)) temporary = path;
   Status status = WriteAndSync(temporary, bytes);
   EMPORIUM_FAILPOINT("any.file_written");
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -150,7 +152,10 @@ Status WriteFileDurably(const std::string& path, std::string_view bytes) {
 
 Status FsyncFile(const std::string& path) { return SyncPath(path, O_RDONLY); }
 
-Status FsyncDir(const std::string& path) { return SyncPath(path, O_RDONLY | O_DIRECTORY); }
+Status FsyncDir(const std::string& path) {
+  if (Planted(PlantedBug::kSkipsNameSync)) return Status::Ok();
+  return SyncPath(path, O_RDONLY | O_DIRECTORY);
+}
 
 Status RenameDurably(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {

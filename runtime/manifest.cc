@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "proto/planted_bug.h"
 #include "runtime/failpoint.h"
 #include "runtime/file.h"
 
@@ -58,6 +59,7 @@ uint64_t BaseOf(const CheckpointInfo& info) {
 }
 
 Status SyncOwnName(const std::string& dir) {
+  if (Planted(PlantedBug::kForgetsDirName)) return Status::Ok();
   const fs::path root = fs::path(dir).parent_path();
   return FsyncDir(root.empty() ? "." : root.string());
 }
@@ -82,7 +84,8 @@ Result<std::string> ReadSealed(const std::string& path) {
     return DataLoss(path + ": does not begin with its digest");
   }
   std::string text = bytes.substr(kSealBytes);
-  if (bytes.compare(kSeal.size(), 64, Sha256(text)) != 0) {
+  const bool sealed = bytes.compare(kSeal.size(), 64, Sha256(text)) == 0;
+  if (!sealed && !Planted(PlantedBug::kIgnoresSeal)) {
     return DataLoss(path + ": does not have the digest that its first line says");
   }
   return text;
@@ -150,7 +153,7 @@ Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manif
     if (file.has_checkpoint() && !earlier) continue;
     const std::string path = (fs::path(dir) / file.path()).string();
     EMPORIUM_ASSIGN_OR_RETURN(const std::string sha256, Sha256OfFile(path));
-    if (sha256 == file.sha256()) continue;
+    if (sha256 == file.sha256() || Planted(PlantedBug::kIgnoresDigests)) continue;
     return DataLoss(path + ": SHA-256 is " + sha256 + ", the manifest says " + file.sha256());
   }
   return Status::Ok();
@@ -184,7 +187,8 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
   EMPORIUM_ASSIGN_OR_RETURN(std::vector<CheckpointInfo> all, ListCheckpoints(root));
   for (auto info = all.rbegin(); info != all.rend(); ++info) {
     Status status = info->status;
-    if (status.ok()) status = VerifyFiles(info->dir, info->manifest);
+    const bool verify = !Planted(PlantedBug::kBelievesNewest);
+    if (status.ok() && verify) status = VerifyFiles(info->dir, info->manifest);
     if (status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kNotFound) {
       passed_over->push_back(info->dir + ": " + status.ToString());
       continue;

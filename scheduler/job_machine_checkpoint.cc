@@ -38,6 +38,9 @@ void JobMachine::StartCheckpoint(int64_t now_ms, Actions* out) {
   checkpoint_.emplace(number, runtime::CheckpointDir(config_.checkpoint_root, number), *weights_,
                       static_cast<uint32_t>(route_.endpoint_of_shard.size()), now_ms,
                       changes ? saved_files_ : SavedFiles());
+  if (Planted(PlantedBug::kPrunesEarly)) {
+    out->push_back(PruneCheckpoints{1, cursor_.best_checkpoint});
+  }
   out->push_back(MakeCheckpointDir{checkpoint_->dir()});
   for (Node* server : members_.Servers()) {
     control::Command command;
@@ -174,7 +177,7 @@ void JobMachine::CheckpointWritten(int64_t now_ms, uint64_t number, const Status
                  "one manifest is written at a time");
   CheckpointRecord record = std::move(*writing_);
   writing_.reset();
-  if (!status.ok()) {
+  if (!status.ok() && !Planted(PlantedBug::kCountsUnwritten)) {
     CheckpointFailed(now_ms, status.message(), out);
   } else {
     // What comes next waits for some: a stage's last, for instance.

@@ -74,7 +74,6 @@ bool JobMachine::MayResume(const RunningState& running) const {
   if (!config_.rejoin || config_.exports_only) return false;
   if (running.ended.has_value()) return true;
   if (running.nodes.empty()) return false;
-  if (Planted(PlantedBug::kResumesBehind)) return true;
   if (running.saved_number == saved_number_) return true;
   return saved_.has_value() && running.weights.has_value() && !IsBefore(*running.weights, *saved_);
 }

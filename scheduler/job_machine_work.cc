@@ -102,7 +102,7 @@ void JobMachine::NextTrainWork(int64_t now_ms, Actions* out) {
     GoBack(now_ms, out);
     return;
   }
-  if (wanted) {
+  if (wanted && !(finished && Planted(PlantedBug::kEndsUnsaved))) {
     StartCheckpoint(now_ms, out);
     return;
   }
@@ -151,7 +151,7 @@ bool JobMachine::AssignWorkers(int64_t now_ms, uint64_t at_most, bool new_genera
     ++counts_.generations;
     StateChange change;
     change.generation = generation_;
-    out->push_back(SaveState{std::move(change)});
+    if (!Planted(PlantedBug::kForgetsGenerations)) out->push_back(SaveState{std::move(change)});
   }
   participants_ = std::move(workers);
   return true;

@@ -4,7 +4,6 @@
 #include <variant>
 
 #include "runtime/file.h"
-#include "scheduler/find_checkpoint.h"
 
 namespace emporium::sim {
 
@@ -15,6 +14,7 @@ Status SchedulerHost::Start(bool rejoin) {
   mail_.clear();
   waiting_.clear();
   tick_at_ms_.reset();
+  store_behind_ = store_behind_ || !unsaved_.empty();
   unsaved_ = {};
   result_.reset();
   EMPORIUM_RETURN_IF_ERROR(runtime::MakeDirs(config_.root));
@@ -34,6 +34,7 @@ Status SchedulerHost::Start(bool rejoin) {
   EMPORIUM_ASSIGN_OR_RETURN(
       machine_, scheduler::JobMachine::Make(std::move(config), std::move(stored), found.checkpoint,
                                             found.next_number));
+  JudgeStart(rejoin, found);
   Do([this](Actions* out) { machine_->Start(world_.now_ms(), out); });
   // As the service: one that cannot note that it was started does not serve.
   return unsaved_.empty() ? Status::Ok() : Unavailable("the state cannot be written");
@@ -66,6 +67,7 @@ void SchedulerHost::Do(const std::function<void(Actions*)>& event) {
     }
   }
   Store(std::move(change));
+  JudgeEvent(actions);
   for (const int64_t node : told) Answer(node);
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     if (machine_->members().nodes().contains(it->first)) {
@@ -76,6 +78,46 @@ void SchedulerHost::Do(const std::function<void(Actions*)>& event) {
     it = waiting_.erase(it);
   }
   TickWhenDue();
+}
+
+// What was stored, and what counted as saved, is there when it is started again.
+void SchedulerHost::JudgeStart(bool rejoin, const scheduler::FoundCheckpoint& found) {
+  for (const scheduler::Note& note : found.notes) world_.Note("scheduler: " + note.text);
+  if (!rejoin) stored_end_ = false;
+  const uint64_t number = found.checkpoint.has_value() ? found.checkpoint->number : 0;
+  if (!counted_.empty() && number < *counted_.rbegin()) {
+    Violate("lost a checkpoint that counted as saved");
+  }
+  for (const int64_t node : std::exchange(stored_nodes_, {})) {
+    const bool known = machine_->members().nodes().contains(node);
+    if (rejoin && !stored_end_ && !known) Violate("forgot a node that it had stored");
+    if (known) stored_nodes_.insert(node);
+  }
+}
+
+void SchedulerHost::JudgeEvent(const scheduler::Actions& actions) {
+  const scheduler::Phase phase = machine_->phase();
+  const bool ends = phase == scheduler::Phase::kStopping || phase == scheduler::Phase::kOver;
+  for (const scheduler::Action& action : actions) {
+    const auto* send = std::get_if<scheduler::SendCommand>(&action);
+    if (send != nullptr && !ends && stored_end_) Violate("goes on with a job that has ended");
+    const auto* note = std::get_if<scheduler::Note>(&action);
+    const bool goes_back = note != nullptr && note->text.starts_with("the shards are at a later");
+    if (goes_back && !store_behind_) Violate("goes back although it had stored where it stood");
+  }
+  if (!unsaved_.empty()) {
+    stored_nodes_.clear();
+    return;
+  }
+  stored_end_ = stored_end_ || ends;
+  const auto& nodes = machine_->members().nodes();
+  if (phase == scheduler::Phase::kGathering) {  // what the life before has stored still holds
+    std::erase_if(stored_nodes_, [&](int64_t id) { return !nodes.contains(id); });
+    return;
+  }
+  store_behind_ = false;
+  for (const auto& [id, node] : nodes) stored_nodes_.insert(id);
+  std::erase_if(stored_nodes_, [&](int64_t id) { return !nodes.contains(id); });
 }
 
 void SchedulerHost::Store(scheduler::StateChange change) {
@@ -98,6 +140,10 @@ void SchedulerHost::WriteManifest(const scheduler::WriteManifest& write) {
   Do([&](Actions* out) {
     machine_->CheckpointWritten(world_.now_ms(), write.number, status, out);
   });
+  const std::vector<scheduler::CheckpointRecord>& records = machine_->checkpoints();
+  if (records.back().number == write.number && records.back().error.empty()) {
+    counted_.insert(write.number);
+  }
 }
 
 void SchedulerHost::TickWhenDue() {
@@ -164,6 +210,10 @@ Status SchedulerHost::PutMetrics(int64_t node, int64_t incarnation, const contro
   metrics[0].value = metric;
   return machine_->PutMetrics(world_.now_ms(), node, incarnation, static_cast<uint32_t>(of.stage),
                               of.validation, metrics);
+}
+
+void SchedulerHost::RequestStop() {
+  Do([this](Actions* out) { machine_->RequestStop(world_.now_ms(), "", out); });
 }
 
 void SchedulerHost::RequestCheckpoint() {

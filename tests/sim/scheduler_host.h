@@ -7,11 +7,13 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "runtime/manifest.h"
+#include "scheduler/find_checkpoint.h"
 #include "scheduler/job_machine.h"
 #include "tests/scheduler/memory_store.h"
 #include "tests/sim/world.h"
@@ -46,6 +48,14 @@ class SchedulerHost final : public Process {
                                              const control::Command& of, int64_t from);
   Status PutMetrics(int64_t node, int64_t incarnation, const control::Command& of, double metric);
   void RequestCheckpoint();
+  void RequestStop();
+
+  // What it did that it must not; empty: nothing.
+  const std::string& violation() const { return violation_; }
+  // How many checkpoints were counted as saved.
+  size_t counted() const { return counted_.size(); }
+  // The disk has damaged this one: it counts no more.
+  void Forget(uint64_t checkpoint) { counted_.erase(checkpoint); }
 
   // What cannot be written.
   bool store_fails = false;
@@ -62,6 +72,11 @@ class SchedulerHost final : public Process {
   void WriteManifest(const scheduler::WriteManifest& write);
   void Answer(int64_t node);
   void TickWhenDue();
+  void Violate(const std::string& what) {
+    if (violation_.empty()) violation_ = what;
+  }
+  void JudgeStart(bool rejoin, const scheduler::FoundCheckpoint& found);
+  void JudgeEvent(const scheduler::Actions& actions);
 
   World& world_;
   const Config config_;
@@ -73,6 +88,13 @@ class SchedulerHost final : public Process {
   int64_t next_waiting_ = 0;
   std::optional<int64_t> tick_at_ms_;
   std::optional<Status> result_;
+
+  // What the store holds for sure, from the life before on.
+  std::set<int64_t> stored_nodes_;
+  bool stored_end_ = false;    // and nodes were told of it
+  bool store_behind_ = false;  // at the end of a life before, and no state was stored since
+  std::set<uint64_t> counted_;
+  std::string violation_;
 };
 
 }  // namespace emporium::sim

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "tests/scheduler/jobs.h"
+#include "tests/sim/disk.h"
 #include "worker/stage_plan.h"
 
 namespace emporium::sim {
@@ -14,12 +17,13 @@ namespace {
 
 // Faults come in the first part of the job's life; then it must end within the second.
 constexpr Micros kFaultsUntil = 40 * kSecond;
-constexpr Micros kEndBy = 600 * kSecond;
+constexpr Micros kEndBy = 160 * kSecond;
+constexpr double kLate = 0.02;  // of the questions, always
 constexpr uint64_t kMaxShardBytes = 64u << 20;
 constexpr int64_t kMaxAtOnce = 100'000;  // events of one moment
 
-// Of the norm of a step's gradients: above most of what the job's steps have.
-constexpr double kClip = 9;
+// Of the norm of a step's gradients: below what the job's steps have.
+constexpr double kClip = 5;
 // Which jobs clip gradients by their norm.
 bool Clips(uint64_t seed) { return seed % 3 == 0; }
 
@@ -50,11 +54,14 @@ class Simulation {
       : options_(options), world_(options.seed, options.print), job_(SimJob(options.seed)) {
     root_ = ps::testing::ScratchDir("sim-" + std::to_string(options.seed) +
                                     (options.faults ? "" : "-calm"));
+    disk_.emplace(&world_, root_);
     shape_servers_ = options_.one_of_each ? 1 : 1 + world_.Random(2);
     const size_t workers = options_.one_of_each ? 1 : 1 + world_.Random(3);
     scheduler_ = std::make_unique<SchedulerHost>(
         &world_, SchedulerHost::Config{job_, root_, Facts(), static_cast<uint32_t>(shape_servers_),
                                        static_cast<uint32_t>(workers)});
+    disk_->maker_of_dirs = scheduler_.get();
+    disk_->dies = [this] { RestartDeadSoon(); };
     const auto shards = static_cast<uint32_t>(1 + world_.Random(2));
     for (size_t i = 0; i < shape_servers_; ++i) {
       servers_.push_back(std::make_unique<ServerHost>(&world_, scheduler_.get(),
@@ -63,10 +70,16 @@ class Simulation {
     for (size_t i = 0; i < workers; ++i) AddWorker();
   }
   ~Simulation() { std::filesystem::remove_all(root_); }
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
 
   Outcome Run() {
     Boot();
-    if (options_.faults) NextFault();
+    faults_ = options_.faults;
+    if (faults_) {
+      world_.network.late = kLate;
+      NextFault();
+    }
     Micros last = -1;
     for (int64_t at_once = 0; outcome_.broken.empty() && !done_;) {
       at_once = std::exchange(last, world_.now()) == world_.now() ? at_once + 1 : 0;
@@ -104,9 +117,17 @@ class Simulation {
     config.stages = {PlanOf(job_, 0), PlanOf(job_, 1)};
     config.servers = &servers_;
     config.clip = job_.stage(0).train().clip_global_norm();
+    config.dies_between = [this] { return DiesBetween(); };
     config.pulled = [this](const Truth::MicroBatch& id, uint64_t hash) { Pulled(id, hash); };
     workers_.push_back(std::make_unique<WorkerHost>(
         &world_, scheduler_.get(), "worker-" + std::to_string(workers_.size()), config));
+  }
+
+  // A worker has sent its gradients to some of the shards.
+  bool DiesBetween() {
+    const bool dies = faults_ && world_.Chance(0.02);
+    if (dies) RestartDeadSoon();
+    return dies;
   }
 
   // The rows of a micro-batch are those of its version.
@@ -151,6 +172,8 @@ class Simulation {
       }
       return;
     }
+    if (!scheduler_->violation().empty()) Break("the scheduler " + scheduler_->violation());
+    LookAtPhase();
     for (const auto& server : servers_) {
       if (!server->violation().empty()) Break(server->name() + " " + server->violation());
       for (const auto& shard : server->shards()) {
@@ -201,15 +224,18 @@ class Simulation {
   }
 
   void EndFaults() {
+    faults_ = false;
     world_.network = {};
+    world_.network.late = kLate;
     MendDisks();
+    disk_->NobodyDies();
     for (const auto& worker : workers_) {
       if (!worker->alive() && !worker->left()) worker->Start();
     }
   }
 
   void MendDisks() {
-    scheduler_->store_fails = scheduler_->manifests_fail = false;
+    scheduler_->store_fails = scheduler_->manifests_fail = disk_->syncs_fail = false;
     for (const auto& server : servers_) server->disk_fails = false;
   }
 
@@ -225,8 +251,23 @@ class Simulation {
     return workers_[which - 1 - servers_.size()].get();
   }
 
+  // A scheduler may die within the few messages that take it from one phase to the next.
+  void LookAtPhase() {
+    if (!scheduler_->alive()) return;
+    const scheduler::Phase phase = scheduler_->machine().phase();
+    const scheduler::Phase before = std::exchange(phase_, phase);
+    if (before == phase || !faults_) return;
+    if (before == scheduler::Phase::kCheckpointing && world_.Chance(0.05)) {
+      ServerHost* const server = AnyOf(servers_);
+      return KillAndRestart(server);
+    }
+    const bool ends = phase == scheduler::Phase::kStopping;
+    if (!world_.Chance(ends ? 0.3 : 0.02)) return;
+    world_.After(scheduler_.get(), world_.Between(0, 10 * kMs), [this] { KillScheduler(); });
+  }
+
   void OneFault() {
-    switch (world_.Random(10)) {
+    switch (world_.Random(13)) {
       case 0:
       case 1:
         return KillAndRestart(AnyOf(workers_));
@@ -245,14 +286,25 @@ class Simulation {
       case 8:
         return Resize();
       case 9:
-        if (scheduler_->alive() && !scheduler_->stopped()) scheduler_->RequestCheckpoint();
+        if (Listens()) scheduler_->RequestCheckpoint();
+        return;
+      case 10:
+        return DieWhileWriting();
+      case 11:
+        if (world_.Chance(0.2)) DamageNewest();
+        return;
+      case 12:
+        if (Listens() && world_.Chance(0.1)) scheduler_->RequestStop();
         return;
     }
   }
 
+  bool Listens() const { return scheduler_->alive() && !scheduler_->stopped(); }
+
   void KillAndRestart(Node* node) {
     if (node->left()) return;
     world_.Kill(node);
+    if (world_.Chance(0.5)) LosePower(node);
     world_.After(world_.Between(10 * kMs, 2 * kSecond), [this, node] {
       if (!done_ && !node->alive() && !node->left()) node->Start();
     });
@@ -262,7 +314,65 @@ class Simulation {
     if (!scheduler_->alive()) return;
     outcome_.returns += scheduler_->machine().counts().returns;
     world_.Kill(scheduler_.get());
+    if (world_.Chance(0.5)) LosePower(scheduler_.get());
     RestartSchedulerLater();
+  }
+
+  // Checkpoints that are whole stay so.
+  void LosePower(Process* process) {
+    disk_->LosePower(process);
+    const auto all = runtime::ListCheckpoints(root_);
+    if (!all.ok()) return Break("checkpoints cannot be listed: " + all.status().ToString());
+    for (const runtime::CheckpointInfo& info : *all) {
+      if (damaged_.contains(info.number) || info.status.code() == StatusCode::kNotFound) continue;
+      Status status = info.status;
+      if (status.ok()) status = runtime::VerifyFiles(info.dir, info.manifest);
+      if (!status.ok()) Break("a loss of power damages a checkpoint: " + status.ToString());
+    }
+  }
+
+  // At one of the next times that it syncs a file or a directory.
+  void DieWhileWriting() {
+    const size_t which = world_.Random(servers_.size() + 1);
+    Process* process = scheduler_.get();
+    if (which > 0) process = servers_[which - 1].get();
+    disk_->DieAtSync(process, static_cast<int>(1 + world_.Random(4)), world_.Chance(0.5),
+                     world_.Chance(0.7));
+  }
+
+  // Who died where nobody saw to it is started again.
+  void RestartDeadSoon() {
+    world_.After(world_.Between(10 * kMs, 2 * kSecond), [this] {
+      if (done_) return;
+      for (const auto& server : servers_) {
+        if (!server->alive() && !server->left()) server->Start();
+      }
+      for (const auto& worker : workers_) {
+        if (!worker->alive() && !worker->left()) worker->Start();
+      }
+      if (!scheduler_->alive()) RestartSchedulerLater();
+    });
+  }
+
+  // Everything stops, and a file of the newest checkpoint does not come back as it was. There is an
+  // older one.
+  void DamageNewest() {
+    if (!scheduler_->alive() || scheduler_->machine().stage() > 1) return;
+    const auto all = runtime::ListCheckpoints(root_);
+    if (!all.ok() || all->empty() || scheduler_->counted() < counted_then_ + 2) return;
+    const runtime::CheckpointInfo& newest = all->back();
+    if (!newest.status.ok()) return;
+    counted_then_ = scheduler_->counted();
+    scheduler_->Forget(newest.number);
+    damaged_.insert(newest.number);
+    const int files = newest.manifest.file_size();
+    const int which = static_cast<int>(world_.Random(static_cast<uint64_t>(files) + 1));
+    const std::string name =
+        which < files ? newest.manifest.file(which).path() : runtime::kManifestName;
+    world_.Note("the disk damages " + name + " of checkpoint " + std::to_string(newest.number));
+    disk_->Damage(newest.dir + "/" + name, world_.Chance(0.7));
+    outcome_.returns += scheduler_->machine().counts().returns;
+    Boot();
   }
 
   void RestartSchedulerLater() {
@@ -327,6 +437,7 @@ class Simulation {
     if (which != 1) scheduler_->store_fails = true;
     if (which == 0 || which == 1) scheduler_->manifests_fail = true;
     if (which == 3) server->disk_fails = true;
+    disk_->syncs_fail = world_.Chance(0.5);
     world_.Note("disks fail: store " + std::to_string(scheduler_->store_fails) + ", manifests " +
                 std::to_string(scheduler_->manifests_fail) + ", files " +
                 std::to_string(server->disk_fails));
@@ -349,12 +460,17 @@ class Simulation {
   World world_;
   const spec::Job job_;
   std::string root_;
+  std::optional<Disk> disk_;
   size_t shape_servers_ = 1;
   std::unique_ptr<SchedulerHost> scheduler_;
   std::vector<std::unique_ptr<ServerHost>> servers_;
   std::vector<std::unique_ptr<WorkerHost>> workers_;
   Outcome outcome_;
   bool done_ = false;
+  bool faults_ = false;  // they go on
+  scheduler::Phase phase_ = scheduler::Phase::kGathering;
+  std::set<uint64_t> damaged_;  // checkpoints, by the disk itself
+  size_t counted_then_ = 0;     // checkpoints, when one was damaged last
 };
 
 }  // namespace

@@ -170,8 +170,12 @@ void WorkerHost::Place(Call call) {
   call.missing = call.frames.size();
   call.answers.resize(call.frames.size());
   const size_t shards = call.frames.size();
+  const bool may_die = call.changes;
   calls_.emplace(id, std::move(call));
-  for (size_t shard = 0; shard < shards; ++shard) Transmit(id, shard, false);
+  for (size_t shard = 0; shard < shards; ++shard) {
+    if (may_die && shard > 0 && config_.dies_between()) throw Died();
+    Transmit(id, shard, false);
+  }
 }
 
 void WorkerHost::Transmit(uint64_t id, size_t shard, bool in_full) {
@@ -375,6 +379,7 @@ void WorkerHost::PushOf(size_t number) {
   stage_begun_ = command_.stage;
   highest_begun_ = std::max(highest_begun_.value_or(0), work.id.step.value());
   Call push;
+  push.changes = true;
   for (size_t s = 0; s < route_->shards(); ++s) {
     FrameHeader header = Header(FrameType::kPush, work.id.step.value());
     header.micro_batch = work.id.micro_batch;
@@ -445,6 +450,7 @@ void WorkerHost::SquaresAnswered(emporium::Step step, const Call& call) {
     return Pump();
   }
   Call apply = StepCall(FrameType::kApply, step, worker::ClipFactor(*norm, config_.clip));
+  apply.changes = true;
   apply.done = [this, step](const Status& status, Call*) {
     if (!plan_.has_value()) return;
     if (!status.ok()) return LookAgain(status);
@@ -516,7 +522,8 @@ void WorkerHost::BackUp(emporium::Step step, uint32_t lowest) {
 // A chunk's result: the sum of some rows, in the order of keys.
 void WorkerHost::NextChunk(int64_t chunk) {
   if (chunk >= command_.chunks) return Finished();
-  Payload asked = ps::testing::MicroBatchOf(7'000 + static_cast<uint64_t>(chunk), 0);
+  const auto of = static_cast<uint64_t>(7'000 + 100 * command_.stage + chunk);
+  Payload asked = ps::testing::MicroBatchOf(of, 0);
   Call pull;
   for (size_t s = 0; s < route_->shards(); ++s) {
     FrameHeader header = Header(FrameType::kPull, 0);

@@ -26,6 +26,8 @@ class WorkerHost final : public Node {
     std::vector<worker::StagePlan> stages;  // of those that train
     const std::vector<std::unique_ptr<ServerHost>>* servers = nullptr;
     double clip = 0;  // the norm of a step's gradients; 0: not
+    // Whether the worker dies now that some shards were sent what changes them and others not.
+    std::function<bool()> dies_between;
     // Told of what each micro-batch has read.
     std::function<void(Truth::MicroBatch, uint64_t)> pulled;
   };
@@ -51,6 +53,7 @@ class WorkerHost final : public Node {
     std::vector<std::optional<ps::testing::Answer>> answers;
     size_t missing = 0;
     int tries = 0;
+    bool changes = false;  // what the shards hold
     std::function<void(const Status&, Call*)> done;
   };
   struct Work {

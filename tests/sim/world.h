@@ -45,6 +45,9 @@ class Process {
   std::deque<std::function<void()>> missed_;  // while stopped
 };
 
+// Thrown where a process dies in the midst of what it does.
+struct Died {};
+
 class World {
  public:
   World(uint64_t seed, bool print) : random_(seed), print_(print) {}
@@ -58,12 +61,12 @@ class World {
   }
   // Of this life of the process.
   void After(Process* process, Micros delay, std::function<void()> event) {
-    After(delay, [process, life = process->life_, event = std::move(event)]() mutable {
+    After(delay, [this, process, life = process->life_, event = std::move(event)]() mutable {
       if (!process->alive_ || process->life_ != life) return;
       if (process->stopped_) {
         process->missed_.push_back(std::move(event));
       } else {
-        event();
+        Run(process, event);
       }
     });
   }
@@ -110,13 +113,16 @@ class World {
     while (!process->missed_.empty() && process->alive_ && !process->stopped_) {
       const std::function<void()> event = std::move(process->missed_.front());
       process->missed_.pop_front();
-      event();
+      Run(process, event);
     }
   }
+  // Whose event runs; nobody's: the world's.
+  const Process* current() const { return current_; }
 
   // -- Links ----------------------------------------------------------------------------------
   struct Network {
     double loss = 0, repeat = 0;
+    double late = 0;  // questions that come when who asked has just given up
     Micros slowest = 2 * kMs;
     std::set<std::pair<const Process*, const Process*>> cut;  // one way
   };
@@ -142,12 +148,16 @@ class World {
     };
     After(from, patience, [finish] { finish(std::nullopt); });
     auto served = std::make_shared<bool>(false);
-    Send(from, to, [this, from, to, serve, finish, served] {
+    const std::function<void()> deliver = [this, from, to, serve, finish, served] {
       if (std::exchange(*served, true)) return;  // a stream gives nothing twice
       serve([this, from, to, finish](Answer answer) {
         Send(to, from, [finish, answer] { finish(answer); });
       });
-    });
+    };
+    if (network.late > 0 && Chance(network.late)) {
+      return After(to, patience + Between(0, 100 * kMs), deliver);
+    }
+    Send(from, to, deliver);
   }
 
   // -- The trace ------------------------------------------------------------------------------
@@ -159,10 +169,21 @@ class World {
   uint64_t trace_hash() const { return trace_; }
 
  private:
+  void Run(Process* process, const std::function<void()>& event) {
+    current_ = process;
+    try {
+      event();
+    } catch (const Died&) {
+      Kill(process);
+    }
+    current_ = nullptr;
+  }
+
   std::mt19937_64 random_;
   const bool print_;
   Micros now_ = 0;
   uint64_t next_event_ = 0;
+  const Process* current_ = nullptr;
   std::map<std::pair<Micros, uint64_t>, std::function<void()>> events_;
   uint64_t trace_ = 0xcbf29ce484222325u;
 };

@@ -42,10 +42,6 @@ bool Plant(const std::string& name) {
 
 int main(int argc, char** argv) {
   gflags::ParseCommandLineFlags(&argc, &argv, true);
-  if (!Plant(FLAGS_bug)) {
-    std::fprintf(stderr, "there is no bug %s here\n", FLAGS_bug.c_str());
-    return 2;
-  }
   using emporium::sim::Outcome;
   using emporium::sim::Simulate;
   const auto start = std::chrono::steady_clock::now();
@@ -53,6 +49,10 @@ int main(int argc, char** argv) {
   if (!truths.broken().empty()) {
     std::printf("%s\n", truths.broken().c_str());
     return 1;
+  }
+  if (!Plant(FLAGS_bug)) {
+    std::fprintf(stderr, "there is no bug %s here\n", FLAGS_bug.c_str());
+    return 2;
   }
   uint64_t broken = 0;
   int64_t faults = 0, returns = 0;

@@ -52,7 +52,7 @@ Status Pipeline::Run() {
   for (uint32_t i = 0; i < parts_.readers; ++i) threads.emplace_back([this] { ReaderLoop(); });
   for (Lane* lane : parts_.lanes) threads.emplace_back([this, lane] { LaneLoop(lane); });
   for (std::thread& thread : threads) thread.join();
-  const Status outcome = Outcome();
+  Status outcome = Outcome();
   // Pulls beyond a pause, or what an error left under way.
   parts_.client->CancelAll();
   MutexLock lock(mutex_);

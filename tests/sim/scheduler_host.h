@@ -54,8 +54,10 @@ class SchedulerHost final : public Process {
   const std::string& violation() const { return violation_; }
   // How many checkpoints were counted as saved.
   size_t counted() const { return counted_.size(); }
-  // The disk has damaged this one: it counts no more.
-  void Forget(uint64_t checkpoint) { counted_.erase(checkpoint); }
+  // The disk has damaged those after this one: they count no more.
+  void ForgetAfter(uint64_t checkpoint) {
+    counted_.erase(counted_.upper_bound(checkpoint), counted_.end());
+  }
 
   // What cannot be written.
   bool store_fails = false;

@@ -354,21 +354,35 @@ class Simulation {
     });
   }
 
-  // Everything stops, and a file of the newest checkpoint does not come back as it was. There is an
-  // older one.
+  // Everything stops, and a file of the newest checkpoint does not come back as it was, nor do the
+  // others that are built on it. There is one that is not.
   void DamageNewest() {
     if (!scheduler_->alive() || scheduler_->machine().stage() > 1) return;
     const auto all = runtime::ListCheckpoints(root_);
     if (!all.ok() || all->empty() || scheduler_->counted() < counted_then_ + 2) return;
     const runtime::CheckpointInfo& newest = all->back();
     if (!newest.status.ok()) return;
-    counted_then_ = scheduler_->counted();
-    scheduler_->Forget(newest.number);
-    damaged_.insert(newest.number);
     const int files = newest.manifest.file_size();
     const int which = static_cast<int>(world_.Random(static_cast<uint64_t>(files) + 1));
     const std::string name =
         which < files ? newest.manifest.file(which).path() : runtime::kManifestName;
+    std::set<uint64_t> hit = {newest.number};
+    for (const runtime::CheckpointInfo& info : *all) {
+      for (const spec::ManifestFile& file : info.manifest.file()) {
+        const bool same = which < files && file.sha256() == newest.manifest.file(which).sha256();
+        if (same) hit.insert(info.number);
+      }
+    }
+    uint64_t other = 0;
+    for (const runtime::CheckpointInfo& info : *all) {
+      if (!info.status.ok() || hit.contains(info.number) || damaged_.contains(info.number))
+        continue;
+      other = info.number;
+    }
+    if (other == 0) return;
+    counted_then_ = scheduler_->counted();
+    scheduler_->ForgetAfter(other);
+    damaged_.insert(hit.begin(), hit.end());
     world_.Note("the disk damages " + name + " of checkpoint " + std::to_string(newest.number));
     disk_->Damage(newest.dir + "/" + name, world_.Chance(0.7));
     outcome_.returns += scheduler_->machine().counts().returns;

@@ -194,14 +194,15 @@ Result<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path) 
   const H5FD_class_t driver = DriverClass();
   file->driver_ = Hdf5Handle(H5FDregister(&driver), H5FDunregister);
   const Hdf5Handle fapl(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  const Hdf5Handle fcpl(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   const DriverInfo info{file->sink_.get()};
-  if (!file->driver_.ok() || !fapl.ok() ||
+  if (!file->driver_.ok() || !fapl.ok() || !fcpl.ok() ||
+      H5Pset_obj_track_times(fcpl.id(), false) < 0 ||
       H5Pset_libver_bounds(fapl.id(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
       H5Pset_driver(fapl.id(), file->driver_.id(), &info) < 0) {
     return Hdf5Error(path + ": cannot prepare the file");
   }
-  file->file_ =
-      Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, fapl.id()), H5Fclose);
+  file->file_ = Hdf5Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, fcpl.id(), fapl.id()), H5Fclose);
   if (!file->file_.ok()) return Hdf5Error(path + ": cannot create the file");
   return file;
 }

@@ -59,7 +59,7 @@ class Hdf5Quiet {
 // DataLoss with `what` and the innermost message of this thread's HDF5 error stack.
 Status Hdf5Error(const std::string& what);
 
-// A new HDF5 file (libver latest) that is being written.
+// A new HDF5 file (libver latest) that is being written. It says nothing of when that was.
 class OutputFile {
  public:
   // An older file of that name is replaced. ResourceExhausted or Unavailable name the path.

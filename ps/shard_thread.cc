@@ -1,5 +1,6 @@
 #include "ps/shard_thread.h"
 
+#include <chrono>
 #include <future>
 #include <utility>
 
@@ -21,8 +22,10 @@ class ShardThread::Loop {
     PeerId peer;
     runtime::Message message;
     for (;;) {
-      const bool copies = feed_ != nullptr && feed_->HasRoom();
-      if (socket_->Receive(peer, message, copies ? 0 : -1)) HandleFrame(peer, std::move(message));
+      if (socket_->Receive(peer, message, WaitMs())) {
+        HandleFrame(peer, std::move(message));
+        if (feed_ != nullptr) busy_until_ = Now() + kBusyFor;
+      }
       Orders orders = outside_->TakeOrders();
       for (auto& [task, feed] : orders.tasks) {
         task(shard_, &out_);
@@ -36,6 +39,26 @@ class ShardThread::Loop {
   }
 
  private:
+  using Time = std::chrono::steady_clock::time_point;
+  static Time Now() { return std::chrono::steady_clock::now(); }
+  // Of the thread's time that goes into copying a cut, while frames come: one part in so many; more
+  // when much of what may be copied aside has been.
+  int CopyShare() const {
+    const uint64_t aside = shard_->cut_bytes();
+    if (aside < limits::kMaxCutBytes / 2) return 8;
+    return aside < limits::kMaxCutBytes / 4 * 3 ? 4 : 2;
+  }
+  // Frames come when one came so lately.
+  static constexpr std::chrono::milliseconds kBusyFor{20};
+
+  // For a frame: until the next piece of a cut may be copied.
+  int64_t WaitMs() const {
+    if (feed_ == nullptr || !feed_->HasRoom()) return -1;
+    const Time now = Now();
+    if (now >= busy_until_ || now >= next_copy_) return 0;
+    return std::chrono::ceil<std::chrono::milliseconds>(next_copy_ - now).count();
+  }
+
   void HandleFrame(const PeerId& peer, runtime::Message message) {
     if (shard_ == nullptr) return RefuseEarly(peer, message);
     const runtime::Stopwatch watch;
@@ -59,9 +82,11 @@ class ShardThread::Loop {
       feed_.reset();
       return;
     }
+    const Time begun = Now();
+    const auto must = [this] { return shard_->cut_bytes() > limits::kMaxCutBytes; };
+    const bool may = feed_->HasRoom() && (begun >= busy_until_ || begun >= next_copy_);
+    if (!may && !must()) return;
     do {
-      const bool full = shard_->cut_bytes() > limits::kMaxCutBytes;
-      if (!feed_->HasRoom() && !full) return;
       CutPiece piece;
       if (!shard_->NextPiece(kCutPieceBytes, &piece)) {
         feed_->Close();
@@ -70,7 +95,9 @@ class ShardThread::Loop {
       }
       // The writer may have closed it: the next call ends the cut.
       if (!feed_->Put(std::move(piece))) return;
-    } while (shard_->cut_bytes() > limits::kMaxCutBytes);
+    } while (must());
+    const Time ended = Now();
+    next_copy_ = ended + (CopyShare() - 1) * (ended - begun);
   }
 
   // Before the scheduler has said what to restore.
@@ -128,6 +155,7 @@ class ShardThread::Loop {
   const std::unique_ptr<runtime::ServerSocket> socket_;
   std::unique_ptr<Shard> shard_;
   std::shared_ptr<CutFeed> feed_;  // of the cut under way
+  Time busy_until_, next_copy_;    // while it is
   std::vector<Send> out_;
   uint64_t refused_early_ = 0;
   double seconds_applying_ = 0;

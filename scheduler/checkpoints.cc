@@ -96,6 +96,7 @@ void CheckpointRun::Fail(const std::string& why) {
 // What the changes of a shard are changes to, under names that tell where they come from.
 Status CheckpointRun::AddParents(int32_t shard, spec::CheckpointManifest* manifest,
                                  std::map<std::string, std::string>* links) const {
+  const size_t before = links->size();
   for (const spec::ManifestFile& file : saved_.files) {
     if (!file.has_shard() || static_cast<int32_t>(file.shard()) != shard) continue;
     spec::ManifestFile* const entry = manifest->add_file();
@@ -106,7 +107,7 @@ Status CheckpointRun::AddParents(int32_t shard, spec::CheckpointManifest* manife
     (*links)[entry->path()] = file.path();
     manifest->set_format(runtime::kCheckpointFormat);
   }
-  if (!links->empty()) return Status::Ok();
+  if (links->size() > before) return Status::Ok();
   return InvalidArgument("shard " + std::to_string(shard) + " wrote changes since checkpoint " +
                          std::to_string(saved_.number) + ", which has no file of it");
 }

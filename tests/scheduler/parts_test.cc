@@ -454,6 +454,17 @@ TEST(CheckpointRun, ChangesComeWithWhatTheyAreChangesTo) {
   CheckpointRun wrong(7, "/c/7", {1, 20, false}, 1, 0, saved);
   EXPECT_TRUE(wrong.AddFiles(0, 1, {first}).ok());
   EXPECT_FALSE(wrong.FillManifest(4, &manifest, &links).ok());
+
+  // A shard without earlier files is noticed, whatever the others have.
+  first.parent = 6;
+  control::ShardFile second = FileOf(1, {2, 3});
+  second.parent = 6;
+  CheckpointRun alone(7, "/c/7", {1, 20, false}, 2, 0, {6, {base, changes}});
+  EXPECT_TRUE(alone.AddFiles(0, 1, {first}).ok());
+  EXPECT_TRUE(alone.AddFiles(1, 1, {second}).ok());
+  links.clear();
+  spec::CheckpointManifest unfinished;
+  EXPECT_FALSE(alone.FillManifest(4, &unfinished, &links).ok());
 }
 
 // ---- The fingerprint of a job ------------------------------------------------------------------

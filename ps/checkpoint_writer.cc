@@ -189,7 +189,7 @@ class TableWriter {
       if (!piece.has_value()) return Cancelled("the checkpoint was given up");
       pieces.push_back(*std::move(piece));
     } while (!pieces.back().last);
-    const size_t record = reader_.record_bytes();
+    const size_t record = RecordBytes(reader_.shape());
     std::vector<std::pair<uint64_t, const std::byte*>> rows;
     for (const CutPiece& piece : pieces) {
       for (size_t at = 0; at < piece.rows.size(); at += record) {

@@ -7,16 +7,23 @@
 
 namespace emporium::ps {
 
+size_t RecordBytes(const RowShape& shape) {
+  return sizeof(uint64_t) + shape.weight_bytes() + shape.tail_bytes();
+}
+
+void WriteRecord(const RowShape& shape, uint64_t key, const std::byte* weights,
+                 const std::byte* tail, std::byte* to) {
+  std::memcpy(to, &key, sizeof(key));
+  std::memcpy(to + sizeof(key), weights, shape.weight_bytes());
+  std::memcpy(to + sizeof(key) + shape.weight_bytes(), tail, shape.tail_bytes());
+}
+
 RowReader::RowReader(const RowLayout& layout)
     : shape_(layout),
       code_(std::max(layout.popularity_bytes, 1u)),
       weights_(layout.dim),
       state_(layout.state) {
   view_.state = state_;
-}
-
-size_t RowReader::record_bytes() const {
-  return sizeof(uint64_t) + shape_.weight_bytes() + shape_.tail_bytes();
 }
 
 const RowView& RowReader::Read(uint64_t key, const std::byte* weights, const std::byte* tail) {

@@ -62,9 +62,14 @@ struct Cut {
   std::vector<CutTable> tables;
 };
 
+// A row of a piece: key u64 | weights | tail, as they lie (ps/row.h).
+size_t RecordBytes(const RowShape& shape);
+void WriteRecord(const RowShape& shape, uint64_t key, const std::byte* weights,
+                 const std::byte* tail, std::byte* to);
+
 // Some rows of one partition of a table.
 struct CutPiece {
-  // Each: key u64 | weights | tail, as they lie (ps/row.h).
+  // Records.
   UnclearedVector<std::byte> rows;
   bool last = false;  // of its partition
 };
@@ -77,8 +82,6 @@ class RowReader {
  public:
   explicit RowReader(const RowLayout& layout);
   const RowShape& shape() const { return shape_; }
-  // Bytes of a row in a piece.
-  size_t record_bytes() const;
   // Good until the next call.
   const RowView& Read(uint64_t key, const std::byte* weights, const std::byte* tail);
   // Of a record, without `weights`: who stores rows wants them as they lie.

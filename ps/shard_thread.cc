@@ -51,11 +51,15 @@ class ShardThread::Loop {
   // Frames come when one came so lately.
   static constexpr std::chrono::milliseconds kBusyFor{20};
 
+  bool MayCopy(Time now) const {
+    return feed_->HasRoom() && (now >= busy_until_ || now >= next_copy_);
+  }
+
   // For a frame: until the next piece of a cut may be copied.
   int64_t WaitMs() const {
     if (feed_ == nullptr || !feed_->HasRoom()) return -1;
     const Time now = Now();
-    if (now >= busy_until_ || now >= next_copy_) return 0;
+    if (MayCopy(now)) return 0;
     return std::chrono::ceil<std::chrono::milliseconds>(next_copy_ - now).count();
   }
 
@@ -84,8 +88,7 @@ class ShardThread::Loop {
     }
     const Time begun = Now();
     const auto must = [this] { return shard_->cut_bytes() > limits::kMaxCutBytes; };
-    const bool may = feed_->HasRoom() && (begun >= busy_until_ || begun >= next_copy_);
-    if (!may && !must()) return;
+    if (!MayCopy(begun) && !must()) return;
     do {
       CutPiece piece;
       if (!shard_->NextPiece(kCutPieceBytes, &piece)) {

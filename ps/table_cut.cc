@@ -2,7 +2,6 @@
 #include "ps/table_cut.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "proto/check.h"
@@ -17,18 +16,6 @@ namespace {
 // written.
 constexpr uint64_t kLeastGone = 1 << 16;
 constexpr uint64_t kGoneShare = 8;
-
-// Writes the record of a row (CutPiece::rows).
-void WriteRecord(const RowShape& shape, uint64_t key, const Slabs::ConstRowRef& row,
-                 std::byte* to) {
-  std::memcpy(to, &key, sizeof(key));
-  std::memcpy(to + sizeof(key), row.weights, shape.weight_bytes());
-  std::memcpy(to + sizeof(key) + shape.weight_bytes(), row.tail, shape.tail_bytes());
-}
-
-size_t RecordBytes(const RowShape& shape) {
-  return sizeof(uint64_t) + shape.weight_bytes() + shape.tail_bytes();
-}
 
 }  // namespace
 
@@ -59,7 +46,9 @@ void TableCut::Keep(uint64_t key, Slot slot, const Slabs& slabs) {
   std::vector<std::byte>& kept = kept_[slot >> number_bits_];
   kept.resize(kept.size() + bytes);
   kept_bytes_ += bytes;
-  WriteRecord(slabs.shape(), key, slabs.At(slot), kept.data() + kept.size() - bytes);
+  const Slabs::ConstRowRef row = slabs.At(slot);
+  std::byte* const to = kept.data() + kept.size() - bytes;
+  WriteRecord(slabs.shape(), key, row.weights, row.tail, to);
 }
 
 void TableCut::Settle(Slot slot) {
@@ -93,7 +82,8 @@ bool TableCut::NextPiece(const Index& index, const Slabs& slabs, size_t bytes, C
       if (piece->rows.size() >= bytes) return true;
       const size_t at = piece->rows.size();
       piece->rows.resize(at + record);
-      WriteRecord(slabs.shape(), entry.key, slabs.At(entry.slot), piece->rows.data() + at);
+      const Slabs::ConstRowRef row = slabs.At(entry.slot);
+      WriteRecord(slabs.shape(), entry.key, row.weights, row.tail, piece->rows.data() + at);
       Settle(entry.slot);
     }
     FinishBin(piece);

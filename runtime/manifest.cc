@@ -134,6 +134,15 @@ Result<spec::CheckpointManifest> ReadManifest(const std::string& dir) {
   return manifest;
 }
 
+Status LinkFiles(const std::string& from, const std::map<std::string, std::string>& links,
+                 const std::string& dir) {
+  for (const auto& [name, there] : links) {
+    EMPORIUM_RETURN_IF_ERROR(
+        LinkFile((fs::path(from) / there).string(), (fs::path(dir) / name).string()));
+  }
+  return Status::Ok();
+}
+
 Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manifest) {
   for (const spec::ManifestFile& file : manifest.file()) {
     const fs::path path = fs::path(dir) / file.path();

@@ -40,6 +40,10 @@ Status SyncNames(const std::string& dir);
 // paths that lead out of the directory.
 Result<spec::CheckpointManifest> ReadManifest(const std::string& dir);
 
+// Gives files of the checkpoint in `from` second names in `dir`: name there -> name in `from`.
+Status LinkFiles(const std::string& from, const std::map<std::string, std::string>& links,
+                 const std::string& dir);
+
 // Every file of the manifest is there with its size. DataLoss names the first that is not.
 Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manifest);
 // The same, and with its SHA-256; sizes are looked at before any content is read. `earlier`: also

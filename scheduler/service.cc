@@ -253,10 +253,7 @@ void SchedulerService::Aside(DiskTask task) {
 
 void SchedulerService::WriteCheckpoint(const WriteManifest& write) {
   const auto write_and_verify = [&write]() -> Status {
-    for (const auto& [name, there] : write.links) {
-      EMPORIUM_RETURN_IF_ERROR(
-          runtime::LinkFile(write.parent_dir + "/" + there, write.dir + "/" + name));
-    }
+    EMPORIUM_RETURN_IF_ERROR(runtime::LinkFiles(write.parent_dir, write.links, write.dir));
     EMPORIUM_FAILPOINT("scheduler.checkpoint_parents_linked");
     EMPORIUM_RETURN_IF_ERROR(runtime::VerifyFiles(write.dir, write.manifest, false));
     EMPORIUM_FAILPOINT("scheduler.checkpoint_files_verified");

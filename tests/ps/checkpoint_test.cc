@@ -37,17 +37,7 @@ constexpr const char* kJob = "0123abcd";
 
 class CheckpointTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    dir_ = ScratchDir("checkpoint");
-    fs::create_directories(dir_);
-  }
-  void TearDown() override { fs::remove_all(dir_); }
-
-  std::string Dir(const std::string& name) {
-    const std::string dir = dir_ + "/" + name;
-    fs::create_directories(dir);
-    return dir;
-  }
+  std::string Dir(const std::string& name) const { return scratch_.Dir(name); }
 
   static std::unique_ptr<Cluster> Trained(uint32_t shards) {
     auto cluster = std::make_unique<Cluster>(shards);
@@ -66,7 +56,7 @@ class CheckpointTest : public ::testing::Test {
     return Status::Ok();
   }
 
-  std::string dir_;
+  const Scratch scratch_{"checkpoint"};
 };
 
 std::vector<char> Slurp(const std::string& path) {
@@ -232,12 +222,13 @@ TEST_F(CheckpointTest, ADiskThatFillsUpLeavesNothingBehind) {
 
 TEST_F(CheckpointTest, ADirectoryThatIsNotThereIsNamed) {
   const std::unique_ptr<Cluster> cluster = Trained(1);
-  EXPECT_THAT(WriteShardFile(cluster->shard(0), dir_ + "/no/such", kJob, 1).status().message(),
-              HasSubstr("no/such"));
+  EXPECT_THAT(
+      WriteShardFile(cluster->shard(0), scratch_.path() + "/no/such", kJob, 1).status().message(),
+      HasSubstr("no/such"));
 }
 
 TEST_F(CheckpointTest, NoiseIsNoShardFile) {
-  const std::string path = dir_ + "/noise.h5";
+  const std::string path = scratch_.path() + "/noise.h5";
   Spill(path, std::vector<char>(5000, 'x'));
   const Result<std::unique_ptr<ShardFile>> file = ShardFile::Open(path);
   EXPECT_EQ(file.status().code(), StatusCode::kDataLoss);
@@ -252,7 +243,7 @@ TEST_F(CheckpointTest, PythonReadsIt) {
   const std::unique_ptr<Cluster> cluster = Trained(1);
   const std::string dir = Dir("python");
   ASSERT_TRUE(cluster->Checkpoint(dir, kJob).ok());
-  const std::string script = dir_ + "/read.py";
+  const std::string script = scratch_.path() + "/read.py";
   std::ofstream(script) << R"(
 import sys, h5py, numpy
 f = h5py.File(sys.argv[1], "r")
@@ -271,7 +262,7 @@ for t in range(2):
         print(*row, g["last_step"][i], g["updates"][i])
 )";
   const std::string command =
-      "/usr/bin/python3 " + script + " " + dir + "/shard-0.h5 > " + dir_ + "/out.txt";
+      "/usr/bin/python3 " + script + " " + dir + "/shard-0.h5 > " + scratch_.path() + "/out.txt";
   ASSERT_EQ(std::system(command.c_str()), 0);
 
   std::string expected = "2 0123abcd 0 16 3 5 9\n";
@@ -298,7 +289,7 @@ for t in range(2):
     }
     for (const auto& [key, line] : lines) expected += line;
   }
-  const std::vector<char> out = Slurp(dir_ + "/out.txt");
+  const std::vector<char> out = Slurp(scratch_.path() + "/out.txt");
   EXPECT_EQ(std::string(out.begin(), out.end()), expected);
 }
 

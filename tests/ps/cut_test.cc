@@ -66,17 +66,9 @@ void TrainStep(Cluster& cluster, uint64_t t) {
 
 class CutTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    dir_ = ScratchDir("cut");
-    fs::create_directories(dir_);
-  }
-  void TearDown() override { fs::remove_all(dir_); }
-  std::string Dir(const std::string& name) {
-    const std::string dir = dir_ + "/" + name;
-    fs::create_directories(dir);
-    return dir;
-  }
-  std::string dir_;
+  std::string Dir(const std::string& name) const { return scratch_.Dir(name); }
+
+  const Scratch scratch_{"cut"};
 };
 
 // What is copied of a shard, a piece at a time.

@@ -31,6 +31,26 @@ inline std::string ScratchDir(const std::string& name) {
   return dir.string();
 }
 
+// Such a directory while it lives, with directories inside.
+class Scratch {
+ public:
+  explicit Scratch(const std::string& name) : path_(ScratchDir(name)) {
+    std::filesystem::create_directories(path_);
+  }
+  ~Scratch() { std::filesystem::remove_all(path_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::string Dir(const std::string& name) const {
+    const std::string dir = path_ + "/" + name;
+    std::filesystem::create_directories(dir);
+    return dir;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
 inline constexpr uint32_t kPartitions = 16;
 inline constexpr RouteVersion kRoute{5};
 

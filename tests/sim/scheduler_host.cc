@@ -128,11 +128,7 @@ void SchedulerHost::Store(scheduler::StateChange change) {
 }
 
 void SchedulerHost::WriteManifest(const scheduler::WriteManifest& write) {
-  Status status;
-  for (const auto& [name, there] : write.links) {
-    if (!status.ok()) break;
-    status = runtime::LinkFile(write.parent_dir + "/" + there, write.dir + "/" + name);
-  }
+  Status status = runtime::LinkFiles(write.parent_dir, write.links, write.dir);
   if (status.ok()) status = runtime::VerifyFiles(write.dir, write.manifest, false);
   if (status.ok() && manifests_fail) status = ResourceExhausted("no space left");
   if (status.ok()) status = runtime::WriteManifest(write.dir, write.manifest);

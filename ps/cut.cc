@@ -47,7 +47,9 @@ const RowView& RowReader::ReadRaw(const std::byte* record) {
 
 void RowReader::ReadTail(const std::byte* tail) {
   const RowLayout& layout = shape_.layout();
-  std::memcpy(state_.data(), RowShape::State(tail), state_.size() * sizeof(float));
+  if (!state_.empty()) {
+    std::memcpy(state_.data(), RowShape::State(tail), state_.size() * sizeof(float));
+  }
   view_.last_step = shape_.LastStep(tail);
   view_.popularity = layout.popularity_bytes == 0 ? 0 : code_.Decode(shape_.Popularity(tail));
   view_.extra = {shape_.Extra(tail), layout.extra * sizeof(uint32_t)};

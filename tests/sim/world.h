@@ -143,7 +143,8 @@ class World {
            std::function<void(std::function<void(Answer)>)> serve,
            std::function<void(std::optional<Answer>)> done) {
     auto open = std::make_shared<bool>(true);
-    const auto finish = [open, done](std::optional<Answer> answer) {
+    const auto finish = [from, life = from->life_, open, done](std::optional<Answer> answer) {
+      if (from->life_ != life) return;  // whoever asked is dead
       if (std::exchange(*open, false)) done(std::move(answer));
     };
     After(from, patience, [finish] { finish(std::nullopt); });

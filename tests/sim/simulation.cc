@@ -147,6 +147,7 @@ class Simulation {
   // The same command: everything starts, and goes on from what lies on disk.
   void Boot() {
     ++outcome_.boots;
+    gone_.clear();
     for (const auto& server : servers_) world_.Kill(server.get());
     for (const auto& worker : workers_) world_.Kill(worker.get());
     world_.Kill(scheduler_.get());
@@ -230,7 +231,7 @@ class Simulation {
     MendDisks();
     disk_->NobodyDies();
     for (const auto& worker : workers_) {
-      if (!worker->alive() && !worker->left()) worker->Start();
+      if (MayStart(*worker)) worker->Start();
     }
   }
 
@@ -306,7 +307,7 @@ class Simulation {
     world_.Kill(node);
     if (world_.Chance(0.5)) LosePower(node);
     world_.After(world_.Between(10 * kMs, 2 * kSecond), [this, node] {
-      if (!done_ && !node->alive() && !node->left()) node->Start();
+      if (!done_ && MayStart(*node)) node->Start();
     });
   }
 
@@ -345,10 +346,10 @@ class Simulation {
     world_.After(world_.Between(10 * kMs, 2 * kSecond), [this] {
       if (done_) return;
       for (const auto& server : servers_) {
-        if (!server->alive() && !server->left()) server->Start();
+        if (MayStart(*server)) server->Start();
       }
       for (const auto& worker : workers_) {
-        if (!worker->alive() && !worker->left()) worker->Start();
+        if (MayStart(*worker)) worker->Start();
       }
       if (!scheduler_->alive()) RestartSchedulerLater();
     });
@@ -465,9 +466,13 @@ class Simulation {
       return;
     }
     // One that does not come back, unless it is the last.
-    const auto living = std::count_if(workers_.begin(), workers_.end(),
-                                      [](const auto& worker) { return worker->alive(); });
-    if (living > 1) world_.Kill(AnyOf(workers_));
+    WorkerHost* const worker = AnyOf(workers_);
+    const bool last = gone_.size() + 1 >= workers_.size();
+    if (!last && gone_.insert(worker).second) world_.Kill(worker);
+  }
+
+  bool MayStart(const Node& node) const {
+    return !node.alive() && !node.left() && !gone_.contains(&node);
   }
 
   const Options options_;
@@ -483,8 +488,9 @@ class Simulation {
   bool done_ = false;
   bool faults_ = false;  // they go on
   scheduler::Phase phase_ = scheduler::Phase::kGathering;
-  std::set<uint64_t> damaged_;  // checkpoints, by the disk itself
-  size_t counted_then_ = 0;     // checkpoints, when one was damaged last
+  std::set<const Process*> gone_;  // workers that do not come back
+  std::set<uint64_t> damaged_;     // checkpoints, by the disk itself
+  size_t counted_then_ = 0;        // checkpoints, when one was damaged last
 };
 
 }  // namespace

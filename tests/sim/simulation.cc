@@ -230,6 +230,12 @@ class Simulation {
     world_.network.late = kLate;
     MendDisks();
     disk_->NobodyDies();
+    // A job that has not begun waits for all its workers; whoever started it sees to that.
+    world_.After(15 * kSecond, [this] {
+      if (!Listens() || phase_ != scheduler::Phase::kGathering) return;
+      gone_.clear();
+      RestartDeadSoon();
+    });
     for (const auto& worker : workers_) {
       if (MayStart(*worker)) worker->Start();
     }

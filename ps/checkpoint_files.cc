@@ -12,6 +12,10 @@ Result<std::unique_ptr<ShardFile>> CheckpointFiles::Next() {
                             ShardFile::Open((std::filesystem::path(dir_) / entry.path()).string()));
   EMPORIUM_RETURN_IF_ERROR(CheckFollows(*file));
   if (newest()) EMPORIUM_RETURN_IF_ERROR(CheckAlike(*file));
+  if (!more() && !newest()) {
+    return DataLoss(file->path() + ": no changes up to checkpoint " +
+                    std::to_string(manifest_.number()) + " follow it in the manifest");
+  }
   before_ = file->partition();
   return file;
 }

@@ -236,7 +236,7 @@ TEST_F(CutTest, ChangesOnChangesAreTheWhole) {
 }
 
 TEST_F(CutTest, ChangesWithoutWhatTheyAreChangesToAreRefused) {
-  Cluster cluster(1, LivelyTables());
+  Cluster cluster(2, LivelyTables());
   Chain chain(&cluster);
   uint64_t t = 0;
   for (; t < 5; ++t) TrainStep(cluster, t);
@@ -247,8 +247,8 @@ TEST_F(CutTest, ChangesWithoutWhatTheyAreChangesToAreRefused) {
   }
   const std::string dir = Dir("checkpoint-3");
   const spec::CheckpointManifest whole = runtime::ReadManifest(dir).value();
-  ASSERT_EQ(whole.file_size(), 3);
-  for (int left_out = 0; left_out < 3; ++left_out) {
+  ASSERT_EQ(whole.file_size(), 6);
+  for (int left_out = 0; left_out < 6; ++left_out) {
     spec::CheckpointManifest manifest = whole;
     manifest.mutable_file()->DeleteSubrange(left_out, 1);
     Cluster target(1, LivelyTables());

@@ -98,6 +98,7 @@ class CheckpointDamage {
     manifest.set_stage(0);
     manifest.set_step(number);
     manifest.set_partitions(kShards);
+    manifest.set_format(runtime::kCheckpointFormat);
     manifest.set_content_digest(digest);
     EMPORIUM_RETURN_IF_ERROR(runtime::WriteManifest(dir, manifest));
     std::string report;

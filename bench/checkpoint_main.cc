@@ -26,6 +26,7 @@
 #include "ps/shard.h"
 #include "runtime/clock.h"
 #include "runtime/file.h"
+#include "runtime/heap.h"
 #include "runtime/manifest.h"
 
 namespace emporium::bench {
@@ -106,6 +107,7 @@ Status Seal(const std::string& dir, const ps::ShardFileInfo& info) {
   file->set_sha256(info.sha256);
   manifest.set_job_fingerprint("bench");
   manifest.set_partitions(kPartitions);
+  manifest.set_format(runtime::kCheckpointFormat);
   EMPORIUM_ASSIGN_OR_RETURN(const std::string digest,
                             runtime::ContentDigest(info.partition_digests, kPartitions));
   manifest.set_content_digest(digest);
@@ -232,6 +234,7 @@ int Main(const std::string& program, const std::string& parent, uint64_t rows, u
 }  // namespace emporium::bench
 
 int main(int argc, char** argv) {
+  emporium::runtime::KeepFreedMemory();  // as servers do
   std::string dir;
   uint64_t rows = 1'000'000;
   uint64_t shards = 2;

@@ -1,14 +1,17 @@
-// Writing a shard's file: partition by partition, through one block of rows.
+// Writing a shard's file: partition by partition, through one chunk of each column.
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "proto/check.h"
 #include "ps/checkpoint.h"
 #include "ps/digest.h"
+#include "ps/fletcher32.h"
 #include "ps/hdf5.h"
 #include "ps/shard_file.h"
 #include "runtime/failpoint.h"
@@ -74,24 +77,23 @@ class Writer {
     return dataset;
   }
 
-  // Rows [first, first + count) of the column's data.
-  Status Write(const Hdf5Handle& dataset, const Column& column, uint64_t first, uint64_t count) {
-    if (count * column.width == 0) return Status::Ok();
-    const hsize_t start[2] = {first, 0};
-    const hsize_t extent[2] = {count, column.width};
-    const Hdf5Handle memory(H5Screate_simple(column.vector ? 2 : 1, extent, nullptr), H5Sclose);
-    const Hdf5Handle space(H5Dget_space(dataset.id()), H5Sclose);
-    if (H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start, nullptr, extent, nullptr) < 0 ||
-        H5Dwrite(dataset.id(), column.memory_type, memory.id(), space.id(), H5P_DEFAULT,
-                 column.data) < 0) {
-      return Failed(column.name);
+  // The chunk that begins with row `first`, already with its checksum behind it: HDF5 has but to
+  // put it into the file.
+  Status WriteChunk(const Hdf5Handle& dataset, const char* name, uint64_t first,
+                    std::span<const std::byte> chunk) {
+    const hsize_t offset[2] = {first, 0};
+    if (H5Dwrite_chunk(dataset.id(), H5P_DEFAULT, 0, offset, chunk.size(), chunk.data()) < 0) {
+      return Failed(name);
     }
     return file_.status();
   }
 
   Status WriteWhole(hid_t parent, const Column& column, uint64_t rows) {
     EMPORIUM_ASSIGN_OR_RETURN(Hdf5Handle dataset, Dataset(parent, column, rows, rows));
-    EMPORIUM_RETURN_IF_ERROR(Write(dataset, column, 0, rows));
+    if (rows > 0 && H5Dwrite(dataset.id(), column.memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                             column.data) < 0) {
+      return Failed(column.name);
+    }
     return dataset.CloseNow() ? file_.status() : Failed(column.name);
   }
 
@@ -114,24 +116,57 @@ class Writer {
   const std::string path_;
 };
 
-// One table of the file: its datasets, and the block that fills up until it is written.
+// A column's next chunk, which rows fill one after another.
+class ChunkBuffer {
+ public:
+  ChunkBuffer(const Column& column, uint64_t chunk_rows)
+      : name_(column.name),
+        row_bytes_(column.width * H5Tget_size(column.memory_type)),
+        bytes_(chunk_rows * row_bytes_ + sizeof(uint32_t)) {}
+
+  const char* name() const { return name_; }
+  size_t row_bytes() const { return row_bytes_; }
+  void Set(size_t row, const void* value) {
+    if (row_bytes_ > 0) std::memcpy(bytes_.data() + row * row_bytes_, value, row_bytes_);
+  }
+  // The whole chunk with its checksum; what is behind `rows` rows is zeros.
+  std::span<const std::byte> Seal(size_t rows) {
+    const size_t end = bytes_.size() - sizeof(uint32_t);
+    std::fill(bytes_.begin() + static_cast<ptrdiff_t>(rows * row_bytes_),
+              bytes_.begin() + static_cast<ptrdiff_t>(end), std::byte{0});
+    const uint32_t sum = Fletcher32(std::span(bytes_).first(end));
+    std::memcpy(bytes_.data() + end, &sum, sizeof(sum));
+    return bytes_;
+  }
+
+ private:
+  const char* name_;
+  size_t row_bytes_;
+  std::vector<std::byte> bytes_;
+};
+
+// One table of the file: its datasets, and their chunks that fill up until they are written.
 class TableWriter {
  public:
   TableWriter(Writer& writer, const CutTable& table, const CutSource& source)
-      : writer_(writer), table_(table), source_(source), reader_(table.layout) {
-    block_.layout = table.layout;
-    rows_per_block_ = RowsPerBlock(block_.layout);
-  }
+      : writer_(writer),
+        table_(table),
+        source_(source),
+        reader_(table.layout),
+        chunk_rows_(std::min(RowsPerBlock(table.layout), table.rows)) {}
 
   // Appends each partition's digest of rows to `digests`, in the order of the cut.
   Status Write(hid_t tables, size_t partitions, bool changes, std::vector<std::string>* digests) {
     EMPORIUM_ASSIGN_OR_RETURN(Hdf5Handle group,
                               writer_.Group(tables, std::to_string(table_.id.value())));
     EMPORIUM_RETURN_IF_ERROR(WriteAttributes(group.id()));
-    for (const Column& column : ColumnsOf(block_)) {
+    RowBlock none;
+    none.layout = table_.layout;
+    for (const Column& column : ColumnsOf(none)) {
       EMPORIUM_ASSIGN_OR_RETURN(Hdf5Handle dataset,
-                                writer_.Dataset(group.id(), column, table_.rows, rows_per_block_));
+                                writer_.Dataset(group.id(), column, table_.rows, chunk_rows_));
       datasets_.push_back(std::move(dataset));
+      chunks_.emplace_back(column, chunk_rows_);
     }
     std::vector<uint64_t> offset = {0};
     RowsDigest digest;
@@ -143,7 +178,7 @@ class TableWriter {
       }
       if (table_.sketch_width > 0) digest.Add(table_.sketch_of(p), table_.sketch_held[p]);
       digests->push_back(digest.Finish());
-      offset.push_back(written_ + block_.rows());
+      offset.push_back(written_ + filled_);
     }
     EMPORIUM_RETURN_IF_ERROR(Flush());
     EMPORIUM_CHECK(written_ == table_.rows, "pieces hold every row of the cut");
@@ -165,7 +200,7 @@ class TableWriter {
 
  private:
   Status WriteAttributes(hid_t group) {
-    const RowLayout& layout = block_.layout;
+    const RowLayout& layout = table_.layout;
     const uint8_t popularity = layout.popularity_bytes > 0 ? 1 : 0;
     const Table::Total& total = table_.total;
     EMPORIUM_RETURN_IF_ERROR(writer_.Attribute(group, "name", table_.name));
@@ -199,20 +234,35 @@ class TableWriter {
     std::sort(rows.begin(), rows.end());
     for (const auto& [key, bytes] : rows) {
       const RowView& row = reader_.ReadRaw(bytes);
-      digest->Add(row, block_.layout.popularity_bytes > 0);
-      block_.Append(row);
-      if (block_.rows() == rows_per_block_) EMPORIUM_RETURN_IF_ERROR(Flush());
+      digest->Add(row, table_.layout.popularity_bytes > 0);
+      Append(row);
+      if (filled_ == chunk_rows_) EMPORIUM_RETURN_IF_ERROR(Flush());
     }
     return Status::Ok();
   }
 
+  // In the order of ColumnsOf.
+  void Append(const RowView& row) {
+    size_t c = 0;
+    chunks_[c++].Set(filled_, &row.key);
+    chunks_[c++].Set(filled_, row.raw.data());
+    chunks_[c++].Set(filled_, row.state.data());
+    chunks_[c++].Set(filled_, &row.last_step);
+    chunks_[c++].Set(filled_, &row.updates);
+    if (table_.layout.popularity_bytes > 0) chunks_[c++].Set(filled_, &row.popularity);
+    if (table_.layout.extra > 0) chunks_[c++].Set(filled_, row.extra.data());
+    ++filled_;
+  }
+
   Status Flush() {
-    const std::vector<Column> columns = ColumnsOf(block_);
-    for (size_t i = 0; i < columns.size(); ++i) {
-      EMPORIUM_RETURN_IF_ERROR(writer_.Write(datasets_[i], columns[i], written_, block_.rows()));
+    if (filled_ == 0) return Status::Ok();
+    for (size_t c = 0; c < chunks_.size(); ++c) {
+      if (chunks_[c].row_bytes() == 0) continue;
+      EMPORIUM_RETURN_IF_ERROR(
+          writer_.WriteChunk(datasets_[c], chunks_[c].name(), written_, chunks_[c].Seal(filled_)));
     }
-    written_ += block_.rows();
-    block_.Clear();
+    written_ += filled_;
+    filled_ = 0;
     return Status::Ok();
   }
 
@@ -227,10 +277,11 @@ class TableWriter {
   const CutTable& table_;
   const CutSource& source_;
   RowReader reader_;
-  uint64_t rows_per_block_ = 0;
-  RowBlock block_;
-  std::vector<Hdf5Handle> datasets_;
-  uint64_t written_ = 0;
+  const uint64_t chunk_rows_;
+  std::vector<Hdf5Handle> datasets_;  // by column
+  std::vector<ChunkBuffer> chunks_;   // by column
+  uint64_t filled_ = 0;               // rows in chunks_
+  uint64_t written_ = 0;              // ... and before them
 };
 
 Status WriteRoot(Writer& writer, hid_t root, const Cut& cut, const std::string& fingerprint) {
@@ -255,10 +306,10 @@ Status WriteRoot(Writer& writer, hid_t root, const Cut& cut, const std::string& 
   return writer.WriteWhole(root, {"partition", H5T_STD_U16LE, 1, false, ids.data()}, ids.size());
 }
 
-// Everything up to the closed and synced file.
-Status WriteContent(const Cut& cut, const CutSource& source, const std::string& path,
-                    const std::string& fingerprint,
-                    std::map<PartitionId, std::string>* partition_digests) {
+// Everything up to the closed and synced file. Returns its SHA-256.
+Result<std::string> WriteContent(const Cut& cut, const CutSource& source, const std::string& path,
+                                 const std::string& fingerprint,
+                                 std::map<PartitionId, std::string>* partition_digests) {
   const Hdf5Quiet quiet;
   EMPORIUM_ASSIGN_OR_RETURN(const std::unique_ptr<OutputFile> file, OutputFile::Create(path));
   EMPORIUM_FAILPOINT("server.checkpoint_file_opened");
@@ -315,10 +366,9 @@ Result<ShardFileInfo> WriteShardFile(const Cut& cut, const CutSource& source,
   const std::string path = dir + "/" + info.path;
   const std::string temporary = dir + "/." + info.path + ".tmp-" + std::to_string(incarnation);
   auto write = [&]() -> Status {
-    EMPORIUM_RETURN_IF_ERROR(
-        WriteContent(cut, source, temporary, job_fingerprint, &info.partition_digests));
+    EMPORIUM_ASSIGN_OR_RETURN(info.sha256, WriteContent(cut, source, temporary, job_fingerprint,
+                                                        &info.partition_digests));
     EMPORIUM_FAILPOINT("server.checkpoint_file_synced");
-    EMPORIUM_ASSIGN_OR_RETURN(info.sha256, runtime::Sha256OfFile(temporary));
     std::error_code error;
     info.bytes = std::filesystem::file_size(temporary, error);
     if (error) return Unavailable(temporary + ": " + error.message());

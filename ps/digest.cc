@@ -1,96 +1,97 @@
 #include "ps/digest.h"
 
 #include <openssl/evp.h>
+#include <xxhash.h>
 
-#include <utility>
+#include <cstring>
 
 #include "proto/check.h"
 
 namespace emporium::ps {
 namespace {
 
-// Rows are small and a call of the hash is not: they are collected up to this size.
-constexpr size_t kBlockBytes = 64 << 10;
+constexpr size_t kBufferBytes = 32 << 10;
 
 template <class T>
-void Append(std::vector<std::byte>& out, std::span<const T> values) {
-  const std::span<const std::byte> bytes = std::as_bytes(values);
-  out.insert(out.end(), bytes.begin(), bytes.end());
+void Append(std::string& out, std::span<const T> values) {
+  const auto bytes = std::as_bytes(values);
+  out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 template <class T>
-void Append(std::vector<std::byte>& out, const T& value) {
+void Append(std::string& out, const T& value) {
   Append(out, std::span<const T>(&value, 1));
 }
 
 }  // namespace
 
-struct Sha256Stream::Impl {
-  Impl() : context(EVP_MD_CTX_new()) { Start(); }
-  ~Impl() { EVP_MD_CTX_free(context); }
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
+struct RowsDigest::State {
+  State() : hash(XXH3_createState()) { Start(); }
+  ~State() { XXH3_freeState(hash); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
   void Start() {
-    EMPORIUM_CHECK(context != nullptr && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1,
-                   "OpenSSL has SHA-256");
+    EMPORIUM_CHECK(hash != nullptr && XXH3_128bits_reset(hash) == XXH_OK, "a hash can be begun");
   }
-  EVP_MD_CTX* context;
+  XXH3_state_t* hash;
 };
 
-Sha256Stream::Sha256Stream() : impl_(std::make_unique<Impl>()) {}
-Sha256Stream::~Sha256Stream() = default;
+RowsDigest::RowsDigest() : state_(std::make_unique<State>()), buffer_(kBufferBytes) {}
+RowsDigest::~RowsDigest() = default;
 
-void Sha256Stream::Add(std::span<const std::byte> bytes) {
-  EMPORIUM_CHECK(EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) == 1,
-                 "hashing memory cannot fail");
+void RowsDigest::Put(std::span<const std::byte> bytes) {
+  if (bytes.size() > buffer_.size() - filled_) Flush();
+  if (bytes.size() > buffer_.size()) buffer_.resize(bytes.size());
+  if (bytes.empty()) return;
+  std::memcpy(buffer_.data() + filled_, bytes.data(), bytes.size());
+  filled_ += bytes.size();
 }
 
-std::string Sha256Stream::Finish() {
-  std::string digest(32, '\0');
-  EMPORIUM_CHECK(EVP_DigestFinal_ex(impl_->context, reinterpret_cast<unsigned char*>(digest.data()),
-                                    nullptr) == 1,
+void RowsDigest::Flush() {
+  EMPORIUM_CHECK(XXH3_128bits_update(state_->hash, buffer_.data(), filled_) == XXH_OK,
                  "hashing memory cannot fail");
-  impl_->Start();
-  return digest;
+  filled_ = 0;
 }
 
 void RowsDigest::Add(const RowView& row, bool popularity) {
-  Append(buffer_, row.key);
-  Append(buffer_, row.raw.empty() ? std::as_bytes(row.weights) : row.raw);
-  Append(buffer_, row.state);
-  if (popularity) Append(buffer_, row.popularity);
-  Append(buffer_, row.last_step);
-  Append(buffer_, row.updates);
-  Append(buffer_, row.extra);
-  if (buffer_.size() < kBlockBytes) return;
-  stream_.Add(buffer_);
-  buffer_.clear();
+  PutValue(row.key);
+  Put(row.raw.empty() ? std::as_bytes(row.weights) : row.raw);
+  Put(std::as_bytes(row.state));
+  if (popularity) PutValue(row.popularity);
+  PutValue(row.last_step);
+  PutValue(row.updates);
+  Put(row.extra);
 }
 
-void RowsDigest::Add(std::span<const uint64_t> gone) { Append(buffer_, gone); }
+void RowsDigest::Add(std::span<const uint64_t> gone) { Put(std::as_bytes(gone)); }
 
 void RowsDigest::Add(std::span<const uint8_t> sketch, uint32_t held) {
-  Append(buffer_, sketch);
-  Append(buffer_, held);
+  Put(std::as_bytes(sketch));
+  PutValue(held);
 }
 
 std::string RowsDigest::Finish() {
-  stream_.Add(buffer_);
-  buffer_.clear();
-  return stream_.Finish();
+  Flush();
+  XXH128_canonical_t digest;
+  XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(state_->hash));
+  state_->Start();
+  return std::string(reinterpret_cast<const char*>(digest.digest), sizeof(digest.digest));
 }
 
 std::string PartitionDigest(std::span<const TablePart> tables) {
-  Sha256Stream stream;
-  std::vector<std::byte> bytes;
+  std::string bytes;
   for (const TablePart& table : tables) {
-    Append(bytes, std::span<const char>(table.rows));
+    bytes += table.rows;
     Append(bytes, table.total.value);
     Append(bytes, table.total.step);
     Append(bytes, table.total.time);
     Append(bytes, std::span<const double>(table.total.slots));
   }
-  stream.Add(bytes);
-  return stream.Finish();
+  std::string digest(32, '\0');
+  EMPORIUM_CHECK(
+      EVP_Digest(bytes.data(), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()),
+                 nullptr, EVP_sha256(), nullptr) == 1,
+      "hashing memory cannot fail");
+  return digest;
 }
 
 }  // namespace emporium::ps

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "proto/planted_bug.h"
+#include "runtime/file.h"
 
 namespace emporium::ps {
 
@@ -95,8 +96,6 @@ herr_t DriverRead(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size,
 // Has the disk begin with what was written since the last time, so that closing need not wait for
 // all of it.
 void BeginWriteback(OutputFile::Sink* sink) {
-  constexpr haddr_t kEvery = haddr_t{8} << 20;
-  if (sink->end < sink->begun + kEvery) return;
   // Advice: what could not be written shows when the file is synced.
   ::sync_file_range(sink->fd, static_cast<off_t>(sink->begun),
                     static_cast<off_t>(sink->end - sink->begun), SYNC_FILE_RANGE_WRITE);
@@ -119,7 +118,8 @@ herr_t DriverWrite(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size
     address += static_cast<haddr_t>(n);
     size -= static_cast<size_t>(n);
   }
-  if (sink->error == 0) BeginWriteback(sink);
+  constexpr haddr_t kEvery = haddr_t{8} << 20;
+  if (sink->error == 0 && sink->end >= sink->begun + kEvery) BeginWriteback(sink);
   return 0;
 }
 
@@ -218,16 +218,20 @@ Status OutputFile::status() const {
   return sink_->error == 0 ? Status::Ok() : SystemError(sink_->path, sink_->error);
 }
 
-Status OutputFile::Finish() {
+Result<std::string> OutputFile::Finish() {
   const Hdf5Quiet quiet;
   const bool closed = file_.CloseNow();
+  if (sink_->error == 0) BeginWriteback(sink_.get());
+  // Hashed while the disk still writes.
+  Result<std::string> sha256 = runtime::Sha256OfFile(sink_->path);
   const bool skip = Planted(PlantedBug::kSkipsSync);
   const bool retry = Planted(PlantedBug::kRetriesSync);
   if (sink_->error == 0 && !skip && ::fsync(sink_->fd) != 0) sink_->error = errno;
   if (sink_->error != 0 && retry && ::fsync(sink_->fd) == 0) sink_->error = 0;
   if (::close(std::exchange(sink_->fd, -1)) != 0 && sink_->error == 0) sink_->error = errno;
   EMPORIUM_RETURN_IF_ERROR(status());
-  return closed ? Status::Ok() : Hdf5Error(sink_->path + ": cannot close the file");
+  if (!closed) return Hdf5Error(sink_->path + ": cannot close the file");
+  return sha256;
 }
 
 }  // namespace emporium::ps

@@ -89,8 +89,6 @@ uint64_t RowsPerBlock(const RowLayout& layout) {
   return std::clamp<uint64_t>(kBlockBytes / widest, 1, kMaxRowsPerBlock);
 }
 
-void RowBlock::Clear() { Resize(0); }
-
 void RowBlock::Resize(size_t rows) {
   key.resize(rows);
   weights.resize(rows * WeightBytes(layout.element, layout.dim));
@@ -99,18 +97,6 @@ void RowBlock::Resize(size_t rows) {
   last_step.resize(rows);
   updates.resize(rows);
   extra.resize(rows * layout.extra);
-}
-
-void RowBlock::Append(const RowView& row) {
-  key.push_back(row.key);
-  weights.insert(weights.end(), row.raw.begin(), row.raw.end());
-  state.insert(state.end(), row.state.begin(), row.state.end());
-  if (layout.popularity_bytes > 0) popularity.push_back(row.popularity);
-  last_step.push_back(row.last_step);
-  updates.push_back(row.updates);
-  if (layout.extra == 0) return;
-  extra.resize(updates.size() * layout.extra);
-  std::memcpy(extra.data() + extra.size() - layout.extra, row.extra.data(), row.extra.size());
 }
 
 RowView RowBlock::row(size_t i) const {

@@ -32,9 +32,7 @@ struct RowBlock {
   std::vector<uint32_t> last_step, updates, extra;
 
   size_t rows() const { return key.size(); }
-  void Clear();
   void Resize(size_t rows);
-  void Append(const RowView& row);
   RowView row(size_t i) const;
 };
 

@@ -22,8 +22,9 @@
 
 namespace emporium::runtime {
 
-inline constexpr uint32_t kCheckpointFormat = 2;  // some files hold changes to earlier ones
-inline constexpr uint32_t kWholeFormat = 1;
+// 2: some files hold changes to earlier ones. 3: the content digest is over XXH3 of rows
+// (ps/digest.h), before it was over SHA-256.
+inline constexpr uint32_t kCheckpointFormat = 3;
 inline constexpr const char* kManifestName = "MANIFEST";
 
 // A text file that begins with the digest of the rest of it. DataLoss when the two do not agree.

@@ -105,7 +105,6 @@ Status CheckpointRun::AddParents(int32_t shard, spec::CheckpointManifest* manife
     entry->set_path("shard-" + std::to_string(shard) + "." + std::to_string(entry->checkpoint()) +
                     ".h5");
     (*links)[entry->path()] = file.path();
-    manifest->set_format(runtime::kCheckpointFormat);
   }
   if (links->size() > before) return Status::Ok();
   return InvalidArgument("shard " + std::to_string(shard) + " wrote changes since checkpoint " +
@@ -118,7 +117,7 @@ Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest
     return InvalidArgument("files of " + std::to_string(files_.size()) + " of " +
                            std::to_string(shards_) + " shards");
   }
-  manifest->set_format(runtime::kWholeFormat);
+  manifest->set_format(runtime::kCheckpointFormat);
   manifest->set_number(number_);
   manifest->set_stage(position_.stage);
   manifest->set_step(position_.step);

@@ -190,6 +190,11 @@ TEST_F(CheckpointTest, AManifestOfOtherRowsIsSeen) {
   ASSERT_TRUE(runtime::WriteManifest(dir, manifest).ok());
   std::string report;
   EXPECT_THAT(VerifyCheckpoint(dir, &report).message(), HasSubstr("the rows' digest"));
+
+  manifest.set_format(2);
+  ASSERT_TRUE(runtime::WriteManifest(dir, manifest).ok());
+  ASSERT_EQ(VerifyCheckpoint(dir, &report).ToString(), "ok");
+  EXPECT_THAT(report, HasSubstr("that of an older Emporium"));
 }
 
 // In a process of its own, whose files may not grow beyond some bytes: the same path as a full

@@ -215,6 +215,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
     }
     manifest.set_job_fingerprint(kJob);
     manifest.set_partitions(kPartitions);
+    manifest.set_format(runtime::kCheckpointFormat);
     manifest.set_content_digest(runtime::ContentDigest(digests, kPartitions).value());
     EXPECT_TRUE(runtime::WriteManifest(dir, manifest).ok());
     return manifest.content_digest();

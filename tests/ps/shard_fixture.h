@@ -272,6 +272,7 @@ class Cluster {
     manifest.set_job_name("test");
     manifest.set_job_fingerprint(fingerprint);
     manifest.set_partitions(kPartitions);
+    manifest.set_format(runtime::kCheckpointFormat);
     manifest.set_stage(shards_[0]->position().stage->value());
     manifest.set_step(shards_[0]->position().version.value());
     manifest.set_content_digest(digest);

@@ -73,7 +73,7 @@ struct Command {
   4: i32 stage,
   5: i32 rank,
   6: i32 workers,
-  7: i64 from_step,
+  7: i64 from_step,      // EVALUATE, EXPORT, COMBINE: where the stage stands
   8: i64 until_step,
   9: i64 stage_steps,    // total steps of the train stage, for the learning-rate schedule
   10: i64 chunks,
@@ -159,14 +159,16 @@ service Scheduler {
   // Answers at once when there is a newer command than report.seen_sequence, else after the
   // heartbeat time with WAIT.
   Command await(1: Report report) throws (1: Refused refused),
-  // Result of one evaluate or export chunk: opaque bytes that COMBINE merges. Idempotent.
-  void putChunk(1: i64 node, 2: i64 incarnation, 3: i32 stage, 4: bool validation, 5: i64 chunk,
-                6: binary result) throws (1: Refused refused),
+  // Result of one evaluate or export chunk: opaque bytes that COMBINE merges. Idempotent. Stage,
+  // validation and step (Command.from_step) say of which weights: the result is refused when other
+  // ones are in work.
+  void putChunk(1: i64 node, 2: i64 incarnation, 3: i32 stage, 4: bool validation, 5: i64 step,
+                6: i64 chunk, 7: binary result) throws (1: Refused refused),
   // The results of chunks [from, from + n) in order of chunk, fewer when they would be too long.
   list<binary> getChunks(1: i64 node, 2: i64 incarnation, 3: i32 stage, 4: bool validation,
-                         5: i64 from_chunk) throws (1: Refused refused),
+                         5: i64 step, 6: i64 from_chunk) throws (1: Refused refused),
   void putMetrics(1: i64 node, 2: i64 incarnation, 3: i32 stage, 4: bool validation,
-                  5: list<Metric> metrics) throws (1: Refused refused),
+                  5: i64 step, 6: list<Metric> metrics) throws (1: Refused refused),
   // Command line.
   JobStatus status(),
   void requestCheckpoint() throws (1: Refused refused),

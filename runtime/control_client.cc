@@ -34,20 +34,23 @@ class RemoteScheduler final : public control::SchedulerIf {
   void await(control::Command& result, const control::Report& report) override {
     Call([&](auto& client) { client.await(result, report); }, await_timeout_ms_);
   }
-  void putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t chunk,
-                const std::string& bytes) override {
-    Call(
-        [&](auto& client) { client.putChunk(node, incarnation, stage, validation, chunk, bytes); });
-  }
-  void getChunks(std::vector<std::string>& result, int64_t node, int64_t incarnation, int32_t stage,
-                 bool validation, int64_t from_chunk) override {
+  void putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t step,
+                int64_t chunk, const std::string& bytes) override {
     Call([&](auto& client) {
-      client.getChunks(result, node, incarnation, stage, validation, from_chunk);
+      client.putChunk(node, incarnation, stage, validation, step, chunk, bytes);
     });
   }
-  void putMetrics(int64_t node, int64_t incarnation, int32_t stage, bool validation,
+  void getChunks(std::vector<std::string>& result, int64_t node, int64_t incarnation, int32_t stage,
+                 bool validation, int64_t step, int64_t from_chunk) override {
+    Call([&](auto& client) {
+      client.getChunks(result, node, incarnation, stage, validation, step, from_chunk);
+    });
+  }
+  void putMetrics(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t step,
                   const std::vector<control::Metric>& metrics) override {
-    Call([&](auto& client) { client.putMetrics(node, incarnation, stage, validation, metrics); });
+    Call([&](auto& client) {
+      client.putMetrics(node, incarnation, stage, validation, step, metrics);
+    });
   }
   void status(control::JobStatus& result) override {
     Call([&](auto& client) { client.status(result); });

@@ -94,12 +94,19 @@ class JobMachine {
   Result<control::Registered> Register(int64_t now_ms, const control::Registration& registration,
                                        Actions* out);
   Status Report(int64_t now_ms, const control::Report& report, Actions* out);
-  Status PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
-                  bool validation, int64_t chunk, std::string result);
+  // What chunks and metrics are of. Of the same weights they are the same, whoever computed them.
+  struct Evaluation {
+    int64_t stage = 0;
+    bool validation = false;
+    int64_t step = 0;
+    bool operator==(const Evaluation&) const = default;
+  };
+  Status PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, const Evaluation& of,
+                  int64_t chunk, std::string result);
   Result<std::vector<std::string>> GetChunks(int64_t now_ms, int64_t node, int64_t incarnation,
-                                             uint32_t stage, bool validation, int64_t from);
-  Status PutMetrics(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
-                    bool validation, const std::vector<control::Metric>& metrics);
+                                             const Evaluation& of, int64_t from);
+  Status PutMetrics(int64_t now_ms, int64_t node, int64_t incarnation, const Evaluation& of,
+                    const std::vector<control::Metric>& metrics);
   Status RequestCheckpoint(int64_t now_ms, Actions* out);
   // The first time: after the step in work and a checkpoint. The second time: at once.
   void RequestStop(int64_t now_ms, const std::string& why, Actions* out);
@@ -246,7 +253,8 @@ class JobMachine {
   void CheckpointFailed(int64_t now_ms, const std::string& why, Actions* out);
 
   // job_machine_end.cc: chunks, and how the job ends.
-  Status CheckPhaseOf(uint32_t stage, bool validation) const;
+  Evaluation EvaluationNow() const;
+  Status CheckInWork(const Evaluation& of) const;
   void Stop(int64_t now_ms, Status result, Actions* out);
   void StopAsAsked(int64_t now_ms, Actions* out);
   void Fail(int64_t now_ms, const Status& status, Actions* out);

@@ -13,21 +13,24 @@ using control::CommandKind;
 
 // ---- Chunks and metrics ------------------------------------------------------------------------
 
-Status JobMachine::CheckPhaseOf(uint32_t stage, bool validation) const {
-  const bool open = phase_ == Phase::kEvaluating || phase_ == Phase::kCombining;
-  if (Planted(PlantedBug::kBelievesAnyChunk)) return Status::Ok();
-  if (!open || stage != stage_ || validation != validating_) {
-    return Stale("stage " + std::to_string(stage) + " is not being " +
-                 (validation ? "validated" : "evaluated") + " now");
-  }
-  return Status::Ok();
+JobMachine::Evaluation JobMachine::EvaluationNow() const {
+  return {static_cast<int64_t>(stage_), validating_, static_cast<int64_t>(cursor_.step)};
 }
 
-Status JobMachine::PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
-                            bool validation, int64_t chunk, std::string result) {
+Status JobMachine::CheckInWork(const Evaluation& of) const {
+  const bool open = phase_ == Phase::kEvaluating || phase_ == Phase::kCombining;
+  if (Planted(PlantedBug::kBelievesAnyChunk)) return Status::Ok();
+  if (open && of == EvaluationNow()) return Status::Ok();
+  return Stale("stage " + std::to_string(of.stage) + " is not being " +
+               (of.validation ? "validated at step " + std::to_string(of.step) : "evaluated") +
+               " now");
+}
+
+Status JobMachine::PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, const Evaluation& of,
+                            int64_t chunk, std::string result) {
   EMPORIUM_ASSIGN_OR_RETURN(Node * sender, members_.Find(node, incarnation));
   sender->heard_ms = now_ms;
-  EMPORIUM_RETURN_IF_ERROR(CheckPhaseOf(stage, validation));
+  EMPORIUM_RETURN_IF_ERROR(CheckInWork(of));
   const int64_t before = chunks_.present();
   EMPORIUM_RETURN_IF_ERROR(chunks_.Put(chunk, std::move(result)));
   if (chunks_.present() > before) done_rate_.Add(now_ms, 1);
@@ -35,19 +38,19 @@ Status JobMachine::PutChunk(int64_t now_ms, int64_t node, int64_t incarnation, u
 }
 
 Result<std::vector<std::string>> JobMachine::GetChunks(int64_t now_ms, int64_t node,
-                                                       int64_t incarnation, uint32_t stage,
-                                                       bool validation, int64_t from) {
+                                                       int64_t incarnation, const Evaluation& of,
+                                                       int64_t from) {
   EMPORIUM_ASSIGN_OR_RETURN(Node * sender, members_.Find(node, incarnation));
   sender->heard_ms = now_ms;
-  EMPORIUM_RETURN_IF_ERROR(CheckPhaseOf(stage, validation));
+  EMPORIUM_RETURN_IF_ERROR(CheckInWork(of));
   return chunks_.Get(from);
 }
 
-Status JobMachine::PutMetrics(int64_t now_ms, int64_t node, int64_t incarnation, uint32_t stage,
-                              bool validation, const std::vector<control::Metric>& metrics) {
+Status JobMachine::PutMetrics(int64_t now_ms, int64_t node, int64_t incarnation,
+                              const Evaluation& of, const std::vector<control::Metric>& metrics) {
   EMPORIUM_ASSIGN_OR_RETURN(Node * sender, members_.Find(node, incarnation));
   sender->heard_ms = now_ms;
-  EMPORIUM_RETURN_IF_ERROR(CheckPhaseOf(stage, validation));
+  EMPORIUM_RETURN_IF_ERROR(CheckInWork(of));
   if (phase_ != Phase::kCombining || node != combiner_) {
     return Stale(sender->Name() + " was not asked to combine the results");
   }

@@ -288,6 +288,7 @@ void JobMachine::SendEvaluate(int64_t now_ms, bool new_generation, Actions* out)
   command.kind = spec_stage().has_export_() ? CommandKind::EXPORT : CommandKind::EVALUATE;
   command.chunks = chunks_.chunks();
   command.validation = validating_;
+  command.from_step = EvaluationNow().step;
   SendToParticipants(command, out);
 }
 
@@ -311,6 +312,7 @@ void JobMachine::SendCombine(int64_t now_ms, Actions* out) {
   command.workers = static_cast<int32_t>(participants_.size());
   command.chunks = chunks_.chunks();
   command.validation = validating_;
+  command.from_step = EvaluationNow().step;
   command.route = route_;
   Give(members_.Find(combiner_), command, out);
 }

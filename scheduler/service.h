@@ -71,11 +71,11 @@ class SchedulerService final : public control::SchedulerIf {
   void registerNode(control::Registered& result,
                     const control::Registration& registration) override;
   void await(control::Command& result, const control::Report& report) override;
-  void putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t chunk,
-                const std::string& bytes) override;
+  void putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t step,
+                int64_t chunk, const std::string& bytes) override;
   void getChunks(std::vector<std::string>& result, int64_t node, int64_t incarnation, int32_t stage,
-                 bool validation, int64_t from_chunk) override;
-  void putMetrics(int64_t node, int64_t incarnation, int32_t stage, bool validation,
+                 bool validation, int64_t step, int64_t from_chunk) override;
+  void putMetrics(int64_t node, int64_t incarnation, int32_t stage, bool validation, int64_t step,
                   const std::vector<control::Metric>& metrics) override;
   void status(control::JobStatus& result) override;
   void requestCheckpoint() override;

@@ -64,23 +64,23 @@ Status SchedulerService::Await(const control::Report& report, control::Command* 
 }
 
 void SchedulerService::putChunk(int64_t node, int64_t incarnation, int32_t stage, bool validation,
-                                int64_t chunk, const std::string& bytes) {
+                                int64_t step, int64_t chunk, const std::string& bytes) {
   Serve([&] {
     MutexLock lock(mutex_);
-    Status status = machine_->PutChunk(now_ms(), node, incarnation, static_cast<uint32_t>(stage),
-                                       validation, chunk, bytes);
+    Status status =
+        machine_->PutChunk(now_ms(), node, incarnation, {stage, validation, step}, chunk, bytes);
     EMPORIUM_FAILPOINT("scheduler.chunk_taken");
     return status;
   });
 }
 
 void SchedulerService::getChunks(std::vector<std::string>& result, int64_t node,
-                                 int64_t incarnation, int32_t stage, bool validation,
+                                 int64_t incarnation, int32_t stage, bool validation, int64_t step,
                                  int64_t from_chunk) {
   Serve([&] {
     MutexLock lock(mutex_);
-    Result<std::vector<std::string>> chunks = machine_->GetChunks(
-        now_ms(), node, incarnation, static_cast<uint32_t>(stage), validation, from_chunk);
+    Result<std::vector<std::string>> chunks =
+        machine_->GetChunks(now_ms(), node, incarnation, {stage, validation, step}, from_chunk);
     if (!chunks.ok()) return chunks.status();
     result = std::move(chunks).value();
     return Status::Ok();
@@ -88,11 +88,11 @@ void SchedulerService::getChunks(std::vector<std::string>& result, int64_t node,
 }
 
 void SchedulerService::putMetrics(int64_t node, int64_t incarnation, int32_t stage, bool validation,
-                                  const std::vector<control::Metric>& metrics) {
+                                  int64_t step, const std::vector<control::Metric>& metrics) {
   Serve([&] {
     MutexLock lock(mutex_);
-    Status status = machine_->PutMetrics(now_ms(), node, incarnation, static_cast<uint32_t>(stage),
-                                         validation, metrics);
+    Status status =
+        machine_->PutMetrics(now_ms(), node, incarnation, {stage, validation, step}, metrics);
     EMPORIUM_FAILPOINT("scheduler.metrics_taken");
     return status;
   });

@@ -97,7 +97,7 @@ Status CommandRunner::ComputeChunks(const Command& command) {
             : bodies_.EvaluateChunk(stage, command.validation, chunk, *rows);
     EMPORIUM_FAILPOINT("worker.chunk_computed");
     if (!bytes.ok()) return bytes.status().WithContext("chunk " + std::to_string(chunk));
-    EMPORIUM_RETURN_IF_ERROR(exchange_.PutChunk(stage, command.validation, chunk, *bytes));
+    EMPORIUM_RETURN_IF_ERROR(exchange_.PutChunk(command, chunk, *bytes));
     EMPORIUM_FAILPOINT("worker.chunk_put");
   }
   return Status::Ok();
@@ -111,7 +111,7 @@ Status CommandRunner::Combine(const Command& command) {
   const ChunkSource source = [&](int64_t chunk) -> Result<std::string> {
     if (interrupted()) return Cancelled("a newer command came");
     if (chunk < first || chunk >= first + static_cast<int64_t>(fetched.size())) {
-      EMPORIUM_ASSIGN_OR_RETURN(fetched, exchange_.GetChunks(stage, command.validation, chunk));
+      EMPORIUM_ASSIGN_OR_RETURN(fetched, exchange_.GetChunks(command, chunk));
       first = chunk;
       if (fetched.empty()) {
         return NotFound("the scheduler has no result of chunk " + std::to_string(chunk));
@@ -125,7 +125,7 @@ Status CommandRunner::Combine(const Command& command) {
                                 ? bodies_.CombineExport(stage, source)
                                 : bodies_.CombineEvaluation(stage, command.validation, source));
   EMPORIUM_FAILPOINT("worker.combined");
-  EMPORIUM_RETURN_IF_ERROR(exchange_.PutMetrics(stage, command.validation, metrics));
+  EMPORIUM_RETURN_IF_ERROR(exchange_.PutMetrics(command, metrics));
   EMPORIUM_FAILPOINT("worker.metrics_put");
   return Status::Ok();
 }

@@ -23,12 +23,11 @@ namespace emporium::worker {
 class ChunkExchange {
  public:
   virtual ~ChunkExchange() = default;
-  virtual Status PutChunk(StageId stage, bool validation, int64_t chunk,
-                          const std::string& bytes) = 0;
+  // `of`: the command whose results they are.
+  virtual Status PutChunk(const control::Command& of, int64_t chunk, const std::string& bytes) = 0;
   // Chunks from `from` on: one or more.
-  virtual Result<std::vector<std::string>> GetChunks(StageId stage, bool validation,
-                                                     int64_t from) = 0;
-  virtual Status PutMetrics(StageId stage, bool validation,
+  virtual Result<std::vector<std::string>> GetChunks(const control::Command& of, int64_t from) = 0;
+  virtual Status PutMetrics(const control::Command& of,
                             const std::vector<control::Metric>& metrics) = 0;
 };
 

@@ -83,29 +83,26 @@ class Node final : public Worker, public ChunkExchange {
     EndLocked(Cancelled("the worker was asked to stop"));
   }
 
-  Status PutChunk(StageId stage, bool validation, int64_t chunk,
-                  const std::string& bytes) override {
+  Status PutChunk(const Command& of, int64_t chunk, const std::string& bytes) override {
     return CallPatiently([&](int64_t node, int64_t incarnation) {
-      config_.scheduler->putChunk(node, incarnation, static_cast<int32_t>(stage.value()),
-                                  validation, chunk, bytes);
+      config_.scheduler->putChunk(node, incarnation, of.stage, of.validation, of.from_step, chunk,
+                                  bytes);
     });
   }
 
-  Result<std::vector<std::string>> GetChunks(StageId stage, bool validation,
-                                             int64_t from) override {
+  Result<std::vector<std::string>> GetChunks(const Command& of, int64_t from) override {
     std::vector<std::string> chunks;
     EMPORIUM_RETURN_IF_ERROR(CallPatiently([&](int64_t node, int64_t incarnation) {
-      config_.scheduler->getChunks(chunks, node, incarnation, static_cast<int32_t>(stage.value()),
-                                   validation, from);
+      config_.scheduler->getChunks(chunks, node, incarnation, of.stage, of.validation, of.from_step,
+                                   from);
     }));
     return chunks;
   }
 
-  Status PutMetrics(StageId stage, bool validation,
-                    const std::vector<control::Metric>& metrics) override {
+  Status PutMetrics(const Command& of, const std::vector<control::Metric>& metrics) override {
     return CallPatiently([&](int64_t node, int64_t incarnation) {
-      config_.scheduler->putMetrics(node, incarnation, static_cast<int32_t>(stage.value()),
-                                    validation, metrics);
+      config_.scheduler->putMetrics(node, incarnation, of.stage, of.validation, of.from_step,
+                                    metrics);
     });
   }
 

@@ -28,11 +28,12 @@ class FakeScheduler final : public control::SchedulerNull {
     while (!released_) changed_.Wait(mutex_);
     result.kind = control::CommandKind::STOP;
   }
-  void putChunk(int64_t, int64_t, int32_t, bool, int64_t, const std::string& bytes) override {
+  void putChunk(int64_t, int64_t, int32_t, bool, int64_t, int64_t,
+                const std::string& bytes) override {
     MutexLock lock(mutex_);
     bytes_ += bytes.size();
   }
-  void getChunks(std::vector<std::string>& result, int64_t, int64_t, int32_t, bool,
+  void getChunks(std::vector<std::string>& result, int64_t, int64_t, int32_t, bool, int64_t,
                  int64_t from) override {
     result.assign(1, std::string(from, 'x'));
   }
@@ -107,13 +108,13 @@ TEST_F(ControlTest, ABlockedCallDoesNotHoldUpOthers) {
 TEST_F(ControlTest, ManyLargeMessagesPassAndTooLargeOnesAreRefused) {
   const std::string chunk(6 << 20, 'x');
   for (int i = 0; i < 12; ++i) {  // more in sum than one message may have
-    EXPECT_TRUE(CallScheduler([&] { client_->putChunk(1, 1, 0, false, i, chunk); }).ok());
+    EXPECT_TRUE(CallScheduler([&] { client_->putChunk(1, 1, 0, false, 0, i, chunk); }).ok());
     std::vector<std::string> back;
-    EXPECT_TRUE(CallScheduler([&] { client_->getChunks(back, 1, 1, 0, false, 6 << 20); }).ok());
+    EXPECT_TRUE(CallScheduler([&] { client_->getChunks(back, 1, 1, 0, false, 0, 6 << 20); }).ok());
   }
   EXPECT_EQ(handler_->bytes(), 12 * chunk.size());
   const std::string huge(65 << 20, 'x');
-  EXPECT_FALSE(CallScheduler([&] { client_->putChunk(1, 1, 0, false, 9, huge); }).ok());
+  EXPECT_FALSE(CallScheduler([&] { client_->putChunk(1, 1, 0, false, 0, 9, huge); }).ok());
   EXPECT_EQ(handler_->bytes(), 12 * chunk.size());
   EXPECT_TRUE(Register(7).ok());
 }

@@ -46,6 +46,33 @@ INSTANTIATE_TEST_SUITE_P(Phases, WorkerDeath,
                                                               Phase::kCheckpointing),
                                             ::testing::Values(1, 3)));
 
+// What a worker that was held up sends of an earlier validation is nothing to the one in work.
+TEST(EvaluationTest, ALateChunkOfOtherWeightsIsRefused) {
+  Sim sim(TwoStageOptions(2, 1));
+  ASSERT_TRUE(sim.Boot().ok());
+  const auto of_a_validation = [&] {
+    return sim.RunUntil([&] { return sim.machine->phase() == Phase::kEvaluating; });
+  };
+  ASSERT_TRUE(of_a_validation());
+  const SimNode& worker = sim.nodes[sim.Living(false).front()];
+  const int64_t node = worker.registered.node, incarnation = worker.registered.incarnation;
+  ASSERT_TRUE(sim.RunUntil([&] { return worker.command.kind == CommandKind::EVALUATE; }));
+  const JobMachine::Evaluation first = EvaluationOf(worker);
+  EXPECT_TRUE(first.validation);
+  ASSERT_TRUE(sim.RunUntil([&] { return sim.machine->phase() == Phase::kTraining; }));
+  ASSERT_TRUE(of_a_validation());
+  const auto put = [&](const JobMachine::Evaluation& of) {
+    return sim.machine->PutChunk(sim.now_ms, node, incarnation, of, 0, "an old result").code();
+  };
+  EXPECT_EQ(put(first), StatusCode::kStale);
+  EXPECT_EQ(sim.machine->GetChunks(sim.now_ms, node, incarnation, first, 0).status().code(),
+            StatusCode::kStale);
+  EXPECT_EQ(sim.machine->PutMetrics(sim.now_ms, node, incarnation, first, {}).code(),
+            StatusCode::kStale);
+  ASSERT_TRUE(sim.Run().ok());
+  ExpectWholeJob(sim);
+}
+
 // ---- Servers die -------------------------------------------------------------------------------
 
 Sim::Options TwoServers(size_t workers, uint64_t seed = 1) {

@@ -102,7 +102,7 @@ class TestNode {
       case CommandKind::EXPORT:
         for (int64_t c = command.rank; c < command.chunks; c += command.workers) {
           scheduler_->putChunk(report_.node, report_.incarnation, command.stage, command.validation,
-                               c, std::to_string(c));
+                               command.from_step, c, std::to_string(c));
         }
         break;
       case CommandKind::COMBINE:
@@ -133,14 +133,15 @@ class TestNode {
     while (static_cast<int64_t>(all.size()) < command.chunks) {
       std::vector<std::string> some;
       scheduler_->getChunks(some, report_.node, report_.incarnation, command.stage,
-                            command.validation, static_cast<int64_t>(all.size()));
+                            command.validation, command.from_step,
+                            static_cast<int64_t>(all.size()));
       all.insert(all.end(), some.begin(), some.end());
     }
     std::vector<control::Metric> metrics(1);
     metrics[0].name = "m";
     metrics[0].value = static_cast<double>(all.size());
     scheduler_->putMetrics(report_.node, report_.incarnation, command.stage, command.validation,
-                           metrics);
+                           command.from_step, metrics);
   }
 
   void WriteFiles(const control::Command& command) {
@@ -312,8 +313,9 @@ TEST_F(ServiceTest, AwaitWaitsForAHeartbeatAndKnowsStaleNodes) {
   EXPECT_EQ(command.kind, CommandKind::WAIT);
   report.incarnation += 1;
   EXPECT_EQ(CallScheduler([&] { service->await(command, report); }).code(), StatusCode::kStale);
-  EXPECT_EQ(CallScheduler([&] { service->putChunk(registered.node, 7, 0, false, 0, ""); }).code(),
-            StatusCode::kStale);
+  EXPECT_EQ(
+      CallScheduler([&] { service->putChunk(registered.node, 7, 0, false, 0, 0, ""); }).code(),
+      StatusCode::kStale);
   EXPECT_EQ(CallScheduler([&] { service->requestCheckpoint(); }).code(),
             StatusCode::kFailedPrecondition);
   control::JobStatus status;

@@ -64,6 +64,10 @@ struct SimNode {
   std::vector<std::string> fetched;
 };
 
+inline JobMachine::Evaluation EvaluationOf(const SimNode& node) {
+  return {node.command.stage, node.command.validation, node.command.from_step};
+}
+
 class Sim {
  public:
   struct Options {
@@ -496,8 +500,7 @@ class Sim {
     }
     const Status put =
         machine->PutChunk(now_ms, node->registered.node, node->registered.incarnation,
-                          static_cast<uint32_t>(node->command.stage), node->command.validation,
-                          node->chunk, ChunkText(*node, node->chunk));
+                          EvaluationOf(*node), node->chunk, ChunkText(*node, node->chunk));
     if (!put.ok()) {
       EXPECT_EQ(put.code(), StatusCode::kStale) << put.ToString();
       return;  // a newer command is on its way, or the node is not counted on any more
@@ -508,7 +511,7 @@ class Sim {
   void Combine(SimNode* node) {
     const auto stage = static_cast<uint32_t>(node->command.stage);
     const int64_t id = node->registered.node, incarnation = node->registered.incarnation;
-    auto more = machine->GetChunks(now_ms, id, incarnation, stage, node->command.validation,
+    auto more = machine->GetChunks(now_ms, id, incarnation, EvaluationOf(*node),
                                    static_cast<int64_t>(node->fetched.size()));
     if (!more.ok()) {
       EXPECT_EQ(more.status().code(), StatusCode::kStale) << more.status().ToString();
@@ -522,8 +525,7 @@ class Sim {
     std::vector<control::Metric> metrics(1);
     metrics[0].name = "m";
     metrics[0].value = options_.metric ? options_.metric(stage, shards->lowest()) : 0.5;
-    const Status put =
-        machine->PutMetrics(now_ms, id, incarnation, stage, node->command.validation, metrics);
+    const Status put = machine->PutMetrics(now_ms, id, incarnation, EvaluationOf(*node), metrics);
     if (put.ok()) node->done_sequence = node->command.sequence;
   }
 

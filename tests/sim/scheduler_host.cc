@@ -188,15 +188,15 @@ void SchedulerHost::Answer(int64_t node) {
 
 Status SchedulerHost::PutChunk(int64_t node, int64_t incarnation, const control::Command& of,
                                int64_t chunk, const std::string& bytes) {
-  return machine_->PutChunk(world_.now_ms(), node, incarnation, static_cast<uint32_t>(of.stage),
-                            of.validation, chunk, bytes);
+  return machine_->PutChunk(world_.now_ms(), node, incarnation,
+                            {of.stage, of.validation, of.from_step}, chunk, bytes);
 }
 
 Result<std::vector<std::string>> SchedulerHost::GetChunks(int64_t node, int64_t incarnation,
                                                           const control::Command& of,
                                                           int64_t from) {
-  return machine_->GetChunks(world_.now_ms(), node, incarnation, static_cast<uint32_t>(of.stage),
-                             of.validation, from);
+  return machine_->GetChunks(world_.now_ms(), node, incarnation,
+                             {of.stage, of.validation, of.from_step}, from);
 }
 
 Status SchedulerHost::PutMetrics(int64_t node, int64_t incarnation, const control::Command& of,
@@ -204,8 +204,8 @@ Status SchedulerHost::PutMetrics(int64_t node, int64_t incarnation, const contro
   std::vector<control::Metric> metrics(1);
   metrics[0].name = "m";
   metrics[0].value = metric;
-  return machine_->PutMetrics(world_.now_ms(), node, incarnation, static_cast<uint32_t>(of.stage),
-                              of.validation, metrics);
+  return machine_->PutMetrics(world_.now_ms(), node, incarnation,
+                              {of.stage, of.validation, of.from_step}, metrics);
 }
 
 void SchedulerHost::RequestStop() {

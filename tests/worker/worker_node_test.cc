@@ -53,7 +53,7 @@ class FakeScheduler final : public control::SchedulerNull {
     if (node.command.sequence > report.seen_sequence) result = node.command;
   }
 
-  void putChunk(int64_t, int64_t, int32_t stage, bool validation, int64_t chunk,
+  void putChunk(int64_t, int64_t, int32_t stage, bool validation, int64_t, int64_t chunk,
                 const std::string& bytes) override {
     MutexLock lock(mutex_);
     if (chunk_outages > 0) {
@@ -63,14 +63,14 @@ class FakeScheduler final : public control::SchedulerNull {
     chunks_[{stage, validation}][chunk] = bytes;
   }
   void getChunks(std::vector<std::string>& result, int64_t, int64_t, int32_t stage, bool validation,
-                 int64_t from) override {
+                 int64_t, int64_t from) override {
     MutexLock lock(mutex_);
     const auto& chunks = chunks_[{stage, validation}];
     for (int64_t c = from; c < from + 2 && chunks.count(c) > 0; ++c) {
       result.push_back(chunks.at(c));
     }
   }
-  void putMetrics(int64_t, int64_t, int32_t, bool,
+  void putMetrics(int64_t, int64_t, int32_t, bool, int64_t,
                   const std::vector<control::Metric>& metrics) override {
     MutexLock lock(mutex_);
     metrics_ = metrics;

@@ -17,8 +17,9 @@ inline constexpr size_t kMaxFailedWorkers = 3;
 // Failures of micro-batches in a span, until one of them has failed on enough workers. With more it
 // is not the data.
 inline constexpr uint32_t kMaxSuspicions = 64;
-// Of the error of a micro-batch that is left out.
-inline constexpr size_t kMaxLeftOutText = 256;
+// Of the error of a micro-batch that is left out: it names files and lines (worker/origin.h bounds
+// how many) before it says what is wrong with them.
+inline constexpr size_t kMaxLeftOutText = 1'024;
 // Work that shards could not be reached for is done again so often, before it counts as failed.
 inline constexpr uint32_t kMaxRetries = 3;
 // Nodes have so long to leave after STOP; then the job is over without them.

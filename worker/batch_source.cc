@@ -28,6 +28,9 @@ class RetrievalSource final : public BatchSource {
   Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const override {
     return batches_->Train(stage, step, m);
   }
+  std::string OriginOf(StageId stage, Step step, MicroBatch m) const override {
+    return dataset_->OriginOf(batches_->EventsOf(stage, step, m));
+  }
   int64_t EvalChunks(StageId stage, EvalSplit split) const override {
     return eval_->EvalChunks(stage, split);
   }
@@ -65,6 +68,9 @@ class PointwiseSource final : public BatchSource {
   StagePlan plan(StageId stage) const override { return batches_->plan(stage); }
   Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const override {
     return batches_->Train(stage, step, m);
+  }
+  std::string OriginOf(StageId stage, Step step, MicroBatch m) const override {
+    return dataset_->OriginOf(batches_->EventsOf(stage, step, m));
   }
   int64_t EvalChunks(StageId stage, EvalSplit split) const override {
     return batches_->EvalChunks(stage, split);

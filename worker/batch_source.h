@@ -135,6 +135,9 @@ class BatchSource {
 
   virtual StagePlan plan(StageId stage) const = 0;
   virtual Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const = 0;
+  // The files and lines of the samples of Train's micro-batch (not of their histories and
+  // negatives), for people: worker/origin.h.
+  virtual std::string OriginOf(StageId stage, Step step, MicroBatch m) const = 0;
 
   // Chunks of an evaluation; `stage` is the evaluate stage (or the train stage for validation).
   virtual int64_t EvalChunks(StageId stage, EvalSplit split) const = 0;

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "worker/origin.h"
 #include "worker/table_source.h"
 
 namespace emporium::worker {
@@ -116,6 +117,9 @@ class MappedDataset final : public Dataset {
   std::pair<int64_t, int64_t> train_range() const override { return {0, ranges_[0]}; }
   std::pair<int64_t, int64_t> validation_range() const override { return {ranges_[0], ranges_[1]}; }
   std::pair<int64_t, int64_t> test_range() const override { return {ranges_[1], ranges_[2]}; }
+  std::string OriginOf(std::span<const int64_t> events) const override {
+    return OriginText(dir_, events);
+  }
 
  private:
   using Columns = std::map<std::string, ColumnView>;

@@ -39,7 +39,7 @@ class Dataset {
   static Result<std::unique_ptr<Dataset>> Open(const std::string& dir);
   virtual ~Dataset() = default;
 
-  // SHA-256 (hex) of everything below.
+  // SHA-256 (hex) of everything below but OriginOf.
   virtual const std::string& digest() const = 0;
   virtual int64_t events() const = 0;
   // Column of the events by its name in the job; NotFound says which there are.
@@ -69,6 +69,9 @@ class Dataset {
   virtual std::pair<int64_t, int64_t> train_range() const = 0;
   virtual std::pair<int64_t, int64_t> validation_range() const = 0;
   virtual std::pair<int64_t, int64_t> test_range() const = 0;
+
+  // The files and lines that events came from, for people (worker/origin.h). Reads the disk.
+  virtual std::string OriginOf(std::span<const int64_t> events) const = 0;
 };
 
 }  // namespace emporium::worker

@@ -9,6 +9,7 @@
 #include "worker/column_file.h"
 #include "worker/dataset_columns.h"
 #include "worker/external_sort.h"
+#include "worker/origin.h"
 #include "worker/table_source.h"
 #include "worker/text_reader.h"
 
@@ -71,8 +72,9 @@ class Conversion {
       place_.push_back(at);
       at += events_.back().record_bytes();
     }
-    record_.resize(at);
-    sorter_ = std::make_unique<ExternalSorter>(at, options_.sort_run_bytes, dir_);
+    origin_place_ = at;
+    record_.resize(at + OriginWriter::kRecordBytes);
+    sorter_ = std::make_unique<ExternalSorter>(record_.size(), options_.sort_run_bytes, dir_);
   }
 
   double TimeOf(const Cell& cell) const {
@@ -106,6 +108,7 @@ class Conversion {
       columns.push_back(column.read());
     }
     EMPORIUM_ASSIGN_OR_RETURN(auto rows, OpenRows(path, data_.events(), columns, policy_));
+    EMPORIUM_RETURN_IF_ERROR(origin_.AddFile(path));
     std::vector<Cell> cells(columns.size());
     for (;;) {
       EMPORIUM_ASSIGN_OR_RETURN(const bool any, rows->Next(cells));
@@ -117,6 +120,7 @@ class Conversion {
         events_[c].Encode(cells[c], record_.data() + place_[c]);
         events_[c].Count(cells[c]);
       }
+      origin_.Encode(rows->line(), record_.data() + origin_place_);
       EMPORIUM_RETURN_IF_ERROR(sorter_->Add(key, record_));
       if (options_.progress && sorter_->records() % kRowsPerProgress == 0) {
         options_.progress({sorter_->records(), report_.bytes + rows->counts().bytes});
@@ -204,6 +208,7 @@ class Conversion {
     for (DatasetColumn& column : events_) {
       column.Begin(writer.get());
     }
+    EMPORIUM_RETURN_IF_ERROR(origin_.Begin(dir_, rows));
     uint64_t row = 0;
     time_of_row_.reserve(time_ == kNone ? 0 : rows);
     user_of_row_.reserve(user_ == kNone ? 0 : rows);
@@ -222,6 +227,7 @@ class Conversion {
           if (time_ != kNone) {
             time_of_row_.push_back(key.time);
           }
+          origin_.Write(row, record.data() + origin_place_);
           ++row;
           return Status::Ok();
         }));
@@ -229,6 +235,7 @@ class Conversion {
     for (DatasetColumn& column : events_) {
       column.End();
     }
+    EMPORIUM_RETURN_IF_ERROR(origin_.Finish());
     return writer->Finish();
   }
 
@@ -329,11 +336,13 @@ class Conversion {
 
   std::vector<DatasetColumn> events_;
   std::vector<size_t> place_;  // of each column in a sort record
+  size_t origin_place_ = 0;
   std::vector<std::byte> record_;
   size_t user_ = kNone;
   size_t item_ = kNone;
   size_t time_ = kNone;
   std::unique_ptr<ExternalSorter> sorter_;
+  OriginWriter origin_;
   int64_t ends_[3] = {0, 0, 0};  // of the ranges train, validation, test
 
   std::vector<DatasetColumn> items_;

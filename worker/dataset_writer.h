@@ -1,7 +1,7 @@
 // Turns a job's text (or column files) into the column files of a data set. Events are sorted by
 // time, stable by file order, with the rows of a split's files one range after another; every
 // dictionary is numbered by first appearance in that order; items that only the items' file names
-// come last.
+// come last. Where each event came from is kept beside them (worker/origin.h).
 //
 // Memory: the dictionaries, the catalogue and one run of the sorter. One thread.
 #pragma once
@@ -36,7 +36,7 @@ struct PrepareReport {
   bool reused = false;   // nothing had changed
 };
 
-// Writes events, items and index files into `dir`, which exists and is empty.
+// Writes events, items, index and origin files into `dir`, which exists and is empty.
 Result<PrepareReport> WriteDataset(const spec::Data& data, const DataFiles& files,
                                    const std::string& dir, const PrepareOptions& options);
 

@@ -314,12 +314,13 @@ Status Pipeline::Compute(Lane* lane, Work* work, std::vector<Message> replies, T
   Status status = planner_.Unpack(work, replies);
   replies.clear();
   time->unpack += watch.Restart();
-  if (status.ok() && !work->empty()) status = lane->Compute(planner_.train(), work);
+  if (status.ok() && !work->empty()) {
+    status = lane->Compute(planner_.train(), work);
+    if (!status.ok()) status = planner_.Blame(work->id, status);
+  }
   EMPORIUM_FAILPOINT("worker.batch_computed");
   time->compute += watch.Restart();
-  if (status.ok()) return status;
-  return status.WithContext("step " + std::to_string(work->id.step.value()) + ", micro-batch " +
-                            std::to_string(work->id.micro_batch.value()));
+  return status;
 }
 
 PsCall Pipeline::PushCall(const Work* work) const {

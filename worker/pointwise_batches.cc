@@ -178,15 +178,21 @@ StagePlan PointwiseBatches::plan(StageId stage) const {
   return it == stages_.end() ? StagePlan{} : it->second.plan;
 }
 
-Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatch m) const {
+std::vector<int64_t> PointwiseBatches::EventsOf(StageId stage, Step step, MicroBatch m) const {
   const TrainStage& train = stages_.at(stage.value());
   const MicroBatchSamples picked(train.plan, job_.seed(), stage, train.spec.in_time_order(), step,
                                  m);
-  PointwiseSamples samples;
-  samples.rows.resize(picked.size());
+  std::vector<int64_t> events(picked.size());
   for (uint32_t i = 0; i < picked.size(); ++i) {
-    samples.rows[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
+    events[i] = train.rows.at(static_cast<int64_t>(picked.sample(i)));
   }
+  return events;
+}
+
+Result<PlannedBatch> PointwiseBatches::Train(StageId stage, Step step, MicroBatch m) const {
+  const TrainStage& train = stages_.at(stage.value());
+  PointwiseSamples samples;
+  samples.rows = EventsOf(stage, step, m);
   if (!train.negatives.empty()) {
     RandomStream random(job_.seed(), Purpose::kNegatives, {stage.value(), step.value(), m.value()});
     negatives_->Draw(train.negatives, &random, &samples);

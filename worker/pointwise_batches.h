@@ -35,6 +35,8 @@ class PointwiseBatches {
                                                           const spec::Job& job);
   StagePlan plan(StageId stage) const;
   Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const;
+  // The events that Train's micro-batch is made of.
+  std::vector<int64_t> EventsOf(StageId stage, Step step, MicroBatch m) const;
   int64_t EvalChunks(StageId stage, EvalSplit split) const;
   Result<EvalBatch> Eval(StageId stage, EvalSplit split, int64_t chunk) const;
 

@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Raised when the files of a prepared directory change, so that old ones are made anew.
-constexpr int kPreparedVersion = 1;
+constexpr int kPreparedVersion = 2;
 constexpr const char* kReportFile = "prepared.txt";
 
 // Holds the lock of one prepared directory while it lives.
@@ -76,7 +76,8 @@ Result<std::string> Fingerprint(const spec::Data& data, const DataFiles& files) 
   return runtime::Sha256(text);
 }
 
-// SHA-256 of the digests of the column files that are there.
+// SHA-256 of the digests of the column files that are there; where events came from is no part of
+// what they are.
 Result<std::string> DigestOf(const std::string& dir) {
   std::string digests;
   for (const char* name : {kEventsFile, kItemsFile, kIndexFile}) {

@@ -72,11 +72,33 @@ StagePlan RetrievalBatches::plan(StageId stage) const {
   return it == stages_.end() ? StagePlan{} : it->second.plan;
 }
 
-Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatch m) const {
+// The samples of a micro-batch.
+std::vector<uint64_t> RetrievalBatches::Pick(StageId stage, Step step, MicroBatch m) const {
   const TrainStage& train = stages_.at(stage.value());
   const MicroBatchSamples picked(train.plan, seed_, stage, train.spec.in_time_order(), step, m);
+  std::vector<uint64_t> samples;
+  for (uint32_t i = 0; i < picked.size(); ++i) {
+    samples.push_back(picked.sample(i));
+  }
+  return samples;
+}
+
+std::vector<int64_t> RetrievalBatches::EventsOf(StageId stage, Step step, MicroBatch m) const {
+  const TrainingSamples& samples = stages_.at(stage.value()).samples;
+  std::vector<int64_t> events;
+  for (const uint64_t sample : Pick(stage, step, m)) {
+    const auto [first, last] = samples.rows(sample);
+    for (uint64_t row = first; row < last; ++row) {
+      events.insert(events.end(), samples.events(row).begin(), samples.events(row).end());
+    }
+  }
+  return events;
+}
+
+Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatch m) const {
+  const TrainStage& train = stages_.at(stage.value());
   Work work{train,
-            {},
+            Pick(stage, step, m),
             {},
             RetrievalAssembler(columns_),
             RandomStream(seed_, Purpose::kNegatives, {stage.value(), step.value(), m.value()}),
@@ -85,9 +107,8 @@ Result<PlannedBatch> RetrievalBatches::Train(StageId stage, Step step, MicroBatc
   const std::span<const double> times = columns_.dataset->event_time();
   uint32_t newest = 0;
   std::vector<int32_t> first_events;
-  for (uint32_t i = 0; i < picked.size(); ++i) {
-    work.samples.push_back(picked.sample(i));
-    const auto [first, last] = train.samples.rows(work.samples.back());
+  for (const uint64_t sample : work.samples) {
+    const auto [first, last] = train.samples.rows(sample);
     first_events.push_back(train.samples.events(first).front());
     for (uint64_t row = first; row < last; ++row) {
       work.rows.push_back(row);

@@ -25,6 +25,8 @@ class RetrievalBatches {
                                                           const spec::Job& job);
   StagePlan plan(StageId stage) const;
   Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const;
+  // The events of the samples that Train takes.
+  std::vector<int64_t> EventsOf(StageId stage, Step step, MicroBatch m) const;
 
  private:
   struct TrainStage {
@@ -49,6 +51,7 @@ class RetrievalBatches {
   RetrievalBatches(const RetrievalColumns& columns, uint64_t seed)
       : columns_(columns), seed_(seed) {}
   Status AddStage(const spec::Job& job, StageId stage);
+  std::vector<uint64_t> Pick(StageId stage, Step step, MicroBatch m) const;
   void AddHistories(Work* work) const;
   void FindPositives(Work* work) const;
   void Softmax(Work* work) const;

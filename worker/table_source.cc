@@ -83,6 +83,9 @@ class TableRows final : public RowReader {
     return true;
   }
 
+  // Its number from 1: a column file has no lines.
+  int64_t line() const override { return static_cast<int64_t>(row_); }
+
   void Refuse(const std::string&) override {
     --counts_.rows;
     ++counts_.bad_rows;

@@ -105,6 +105,8 @@ class TextRows final : public RowReader {
     }
   }
 
+  int64_t line() const override { return record_.line; }
+
   void Refuse(const std::string& why) override {
     --counts_.rows;
     NoteBad(why);

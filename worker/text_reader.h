@@ -61,6 +61,8 @@ class RowReader {
   virtual ~RowReader() = default;
   // False at the end of the file. `cells` has one entry per column.
   virtual Result<bool> Next(std::span<Cell> cells) = 0;
+  // Where the row that Next gave last begins: the line of a text, the row of a column file, from 1.
+  virtual int64_t line() const = 0;
   // Refuses the row that Next gave last, for a reason that only the caller can see.
   virtual void Refuse(const std::string& why) = 0;
   virtual const ReadCounts& counts() const = 0;

@@ -1,6 +1,7 @@
 #include "worker/work.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "worker/key_order.h"
@@ -8,6 +9,14 @@
 #include "worker/slot_feed.h"
 
 namespace emporium::worker {
+namespace {
+
+std::string NameOf(const MicroBatchId& id) {
+  return "step " + std::to_string(id.step.value()) + ", micro-batch " +
+         std::to_string(id.micro_batch.value());
+}
+
+}  // namespace
 
 WorkPlanner::WorkPlanner(const spec::Job& job, const BatchSource& source, const DenseLayout& dense,
                          std::vector<uint32_t> dims, std::shared_ptr<const runtime::Route> route,
@@ -28,12 +37,18 @@ WorkPlanner::WorkPlanner(const spec::Job& job, const BatchSource& source, const 
   }
 }
 
+Status WorkPlanner::Blame(const MicroBatchId& id, const Status& status) const {
+  const std::string origin = source_.OriginOf(assignment_.stage, id.step, id.micro_batch);
+  return status.WithContext(NameOf(id) + (origin.empty() ? "" : " (" + origin + ")"));
+}
+
 Status WorkPlanner::Read(Work* work) const {
   work->planned = {};
   if (work->id.only_await) return Status::Ok();
   if (assignment_.left_out.contains({work->id.step, work->id.micro_batch})) return Status::Ok();
-  EMPORIUM_ASSIGN_OR_RETURN(work->planned,
-                            source_.Train(assignment_.stage, work->id.step, work->id.micro_batch));
+  auto planned = source_.Train(assignment_.stage, work->id.step, work->id.micro_batch);
+  if (!planned.ok()) return Blame(work->id, planned.status());
+  work->planned = std::move(planned).value();
   if (work->empty()) work->planned.tables.clear();
   return Status::Ok();
 }
@@ -115,7 +130,8 @@ Status WorkPlanner::Unpack(Work* work, std::span<const runtime::Message> replies
   const std::vector<RowTarget> dense = TargetsOf(&work->dense);
   targets.insert(targets.end(), dense.begin(), dense.end());
   targets.resize(work->split.tables());  // what is absent receives nothing
-  EMPORIUM_RETURN_IF_ERROR(DecodePull(work->split, replies, targets));
+  const Status decoded = DecodePull(work->split, replies, targets);
+  if (!decoded.ok()) return decoded.WithContext(NameOf(work->id));
   FillSlots(work->rows, work->planned.slots, &work->planned.batch);
   return Status::Ok();
 }

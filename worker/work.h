@@ -56,6 +56,8 @@ class WorkPlanner {
   bool clips() const { return train_.clip_global_norm() > 0; }
   size_t shards() const { return route_->shards(); }
 
+  // `status`, which a micro-batch's samples have led to, with its name and where they came from.
+  Status Blame(const MicroBatchId& id, const Status& status) const;
   // Reads the batch of `work->id` (none when it only awaits a step).
   Status Read(Work* work) const;
   // Orders its keys by shard, splits them and fills in everything that is known before rows are;

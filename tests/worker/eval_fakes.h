@@ -69,6 +69,7 @@ class FakeDataset : public Dataset {
   std::pair<int64_t, int64_t> train_range() const override { return {0, test_begin}; }
   std::pair<int64_t, int64_t> validation_range() const override { return {test_begin, test_begin}; }
   std::pair<int64_t, int64_t> test_range() const override { return {test_begin, events()}; }
+  std::string OriginOf(std::span<const int64_t>) const override { return {}; }
 
   std::map<std::string, std::vector<std::string>> texts;
   std::map<int32_t, std::string> titles;
@@ -114,6 +115,7 @@ class FakeSource : public BatchSource {
   Result<PlannedBatch> Train(StageId, Step, MicroBatch) const override {
     return Unimplemented("not here");
   }
+  std::string OriginOf(StageId, Step, MicroBatch) const override { return {}; }
   int64_t EvalChunks(StageId, EvalSplit) const override {
     return rows.empty() ? UserChunks() : Chunks(static_cast<int64_t>(rows.size()));
   }

@@ -72,6 +72,10 @@ class TinySource final : public BatchSource {
   const Dataset& dataset() const override { return dataset_; }
   StagePlan plan(StageId stage) const override;
   Result<PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const override;
+  std::string OriginOf(StageId stage, Step step, MicroBatch m) const override {
+    return "tiny.csv line " +
+           std::to_string(stage.value() * 10'000 + step.value() * 100 + m.value());
+  }
   int64_t EvalChunks(StageId, EvalSplit) const override { return 5; }
   Result<EvalBatch> Eval(StageId, EvalSplit, int64_t) const override {
     return Unimplemented("not here");

@@ -188,12 +188,12 @@ TEST_F(TrainerTest, AbortBeforeAndDuringASpanAndResetAfterwards) {
 TEST_F(TrainerTest, ErrorsOfReadersAndModelsEndTheSpan) {
   cluster_ = std::make_unique<StubCluster>(context_, job_, 1);
   OneWorker worker = MakeWorker(2);
-  source_.on_train = [](Step step, MicroBatch) {
-    return step == Step(3) ? DataLoss("the column ends early") : Status::Ok();
+  source_.on_train = [](Step step, MicroBatch m) {
+    return step == Step(3) && m == MicroBatch(2) ? DataLoss("the column ends early") : Status::Ok();
   };
   const Status status = worker.trainer->Train(Span(0, 10));
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
-  EXPECT_EQ(status.message(), "the column ends early");
+  EXPECT_EQ(status.message(), "step 3, micro-batch 2 (tiny.csv line 302): the column ends early");
 }
 
 // A micro-batch that cannot be read is named, and its step goes on without it when it is left out.
@@ -207,7 +207,8 @@ TEST_F(TrainerTest, WhatIsLeftOutIsPushedWithoutGradients) {
     std::vector<OneWorker> workers;
     for (uint32_t w = 0; w < count; ++w) workers.push_back(MakeWorker(1 + w));
     TrainTogether(workers, 0, 3);
-    EXPECT_EQ(workers[0].trainer->Train(Span(3, 6)).message(), "poison");
+    EXPECT_EQ(workers[0].trainer->Train(Span(3, 6)).message(),
+              "step 3, micro-batch 1 (tiny.csv line 301): poison");
     const auto failed = workers[0].trainer->progress().failed;
     ASSERT_TRUE(failed.has_value());
     EXPECT_EQ(failed->step, Step(3));

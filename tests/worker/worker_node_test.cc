@@ -387,12 +387,12 @@ TEST_F(WorkerNodeTest, ANewGenerationTakesOver) {
 TEST_F(WorkerNodeTest, FailuresAreReportedAndTheWorkerStaysReady) {
   auto worker = Start(2);
   scheduler_.WaitForNodes(1);
-  source_.on_train = [](Step step, MicroBatch) {
-    return step == Step(2) ? DataLoss("the column ends early") : Status::Ok();
+  source_.on_train = [](Step step, MicroBatch m) {
+    return step == Step(2) && m == MicroBatch(1) ? DataLoss("the column ends early") : Status::Ok();
   };
   scheduler_.Give(0, Train(0, 10, 0, 1));
   const control::Report failed = scheduler_.WaitSettled(0);
-  EXPECT_EQ(failed.error, "the column ends early");
+  EXPECT_EQ(failed.error, "step 2, micro-batch 1 (tiny.csv line 201): the column ends early");
   EXPECT_EQ(failed.error_code, static_cast<int32_t>(StatusCode::kDataLoss));
   source_.on_train = nullptr;
   scheduler_.Give(0, Chunks(CommandKind::EXPORT, 3, 5, 0, 1));

@@ -71,6 +71,9 @@ class GatedSource final : public worker::BatchSource {
     changed_.NotifyAll();
   }
 
+  std::string OriginOf(StageId stage, Step step, MicroBatch m) const override {
+    return inner_.OriginOf(stage, step, m);
+  }
   Result<worker::PlannedBatch> Train(StageId stage, Step step, MicroBatch m) const override {
     {
       MutexLock lock(mutex_);

@@ -11,6 +11,7 @@
 namespace emporium::cluster {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // Two prices are numbers, and squares of them are not.
@@ -63,10 +64,10 @@ class Quarantine : public testing::Test {
   Quarantine() { WriteText(dir_ / "log.csv", PoisonedLog()); }
   // A run that may leave so many out.
   Output Run(const std::string& verb, const std::string& name, int most,
-             const std::vector<std::string>& shape) {
+             const std::vector<std::string>& shape, const std::string& order = "") {
     std::string job = kJob;
     const std::string field = "quarantine_micro_batches: " + std::to_string(most);
-    job.replace(job.find("QUARANTINE"), 10, most > 0 ? field : "");
+    job.replace(job.find("QUARANTINE"), 10, order + (most > 0 ? field : ""));
     const std::string path = dir_ / (name + ".textproto");
     WriteText(path, job);
     std::vector<std::string> arguments = {verb, path, "--work_dir=" + (dir_ / name)};
@@ -80,9 +81,12 @@ class Quarantine : public testing::Test {
   TempDir dir_;
 };
 
-TEST_F(Quarantine, AJobThatAllowsNoneStops) {
-  const Output output = Run("run", "none", 0, {"--workers=1"});
+TEST_F(Quarantine, AJobThatAllowsNoneStopsAndNamesTheLines) {
+  const Output output = Run("run", "none", 0, {"--workers=1"}, "in_time_order: true ");
   EXPECT_EQ(output.code, 1) << output.text;
+  // The price of event 700 stands in line 702; micro-batch 10 has the events from 640 to 703.
+  EXPECT_THAT(output.text,
+              HasSubstr("step 3, micro-batch 1 (" + (dir_ / "log.csv") + " lines 642-705): "));
   EXPECT_THAT(output.text, HasSubstr("look for extreme inputs"));
 }
 
@@ -104,7 +108,9 @@ TEST_F(Quarantine, TheSameMicroBatchesInAnyShape) {
     std::set<std::pair<int, int>> names;
     for (const auto& one : stage.at("left_out")) {
       names.emplace(one.at("step"), one.at("micro_batch"));
-      EXPECT_THAT(one.at("error").get<std::string>(), HasSubstr("extreme inputs"));
+      EXPECT_THAT(
+          one.at("error").get<std::string>(),
+          AllOf(HasSubstr("/log.csv lines "), HasSubstr(" more): "), HasSubstr("extreme inputs")));
     }
     left_out.insert(nlohmann::json(names).dump());
     digests.insert(status.at("checkpoints").back().at("content_digest"));

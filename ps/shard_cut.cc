@@ -44,7 +44,9 @@ bool Shard::NextPiece(size_t bytes, CutPiece* piece) {
 }
 
 void Shard::EndCut() {
-  if (!cut_table_.has_value()) return;
+  // Whoever has all pieces need not have asked for one more.
+  CutPiece rest;
+  if (!NextPiece(1, &rest)) return;
   for (const std::unique_ptr<Table>& table : tables_) table->EndCut();
   cut_table_.reset();
   last_cut_ = 0;

@@ -131,6 +131,23 @@ TEST_F(CutTest, IsAsTheShardWasWhateverHappensMeanwhile) {
   }
 }
 
+// The file can be there before the shard's thread has asked whether there is more.
+TEST_F(CutTest, OneThatEndsWithItsLastPieceIsNotGivenUp) {
+  Cluster cluster(1, LivelyTables());
+  for (uint64_t t = 0; t < 4; ++t) TrainStep(cluster, t);
+  Shard& shard = cluster.shard(0);
+  const Cut cut = shard.BeginCut(1, 0);
+  size_t parts = cut.partition.size() * cut.tables.size();
+  for (CutPiece piece; parts > 0; parts -= piece.last ? 1 : 0) {
+    ASSERT_TRUE(shard.NextPiece(200, &piece));
+  }
+  shard.EndCut();
+  TrainStep(cluster, 4);
+  EXPECT_EQ(shard.BeginCut(2, 1).parent, 1u);
+  shard.EndCut();
+  EXPECT_EQ(shard.BeginCut(3, 2).parent, 0u);
+}
+
 TEST_F(CutTest, OneThatIsGivenUpLeavesNothing) {
   Cluster cluster(1, LivelyTables());
   for (uint64_t t = 0; t < 4; ++t) TrainStep(cluster, t);

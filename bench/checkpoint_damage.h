@@ -88,7 +88,7 @@ class CheckpointDamage {
       spec::ManifestFile* const file = manifest.add_file();
       file->set_path(info.path);
       file->set_bytes(info.bytes);
-      file->set_sha256(info.sha256);
+      file->set_xxh3(info.xxh3);
       digests.merge(info.partition_digests);
     }
     EMPORIUM_ASSIGN_OR_RETURN(const std::string digest, runtime::ContentDigest(digests, kShards));

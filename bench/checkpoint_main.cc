@@ -104,7 +104,7 @@ Status Seal(const std::string& dir, const ps::ShardFileInfo& info) {
   spec::ManifestFile* const file = manifest.add_file();
   file->set_path(info.path);
   file->set_bytes(info.bytes);
-  file->set_sha256(info.sha256);
+  file->set_xxh3(info.xxh3);
   manifest.set_job_fingerprint("bench");
   manifest.set_partitions(kPartitions);
   manifest.set_format(runtime::kCheckpointFormat);

@@ -89,10 +89,11 @@ struct Command {
 
 // One shard's file of a checkpoint.
 struct ShardFile {
-  1: i32 shard, 2: string path, 3: i64 bytes, 4: string sha256,
+  1: i32 shard, 2: string path, 3: i64 bytes,
   // Digest of the rows by partition: partition -> 32 bytes (ps/checkpoint.h).
   5: map<i32, binary> partition_digests,
-  6: i64 parent            // the checkpoint whose changes it holds; 0: all rows
+  6: i64 parent,           // the checkpoint whose changes it holds; 0: all rows
+  7: string xxh3           // of the file: XXH3-128, lower-case hex
 }
 
 struct KeyCount { 1: i64 key, 2: double count }  // the key's 64 bits

@@ -50,7 +50,7 @@ struct ShardFileInfo {
   uint64_t parent = 0;  // of a file of changes; 0: it holds all rows
   std::string path;     // relative to the checkpoint's directory
   uint64_t bytes = 0;
-  std::string sha256;                                    // lower-case hex, of what was read back
+  std::string xxh3;  // runtime::Xxh3OfFile, of what was read back
   std::map<PartitionId, std::string> partition_digests;  // ps/digest.h
 };
 
@@ -66,12 +66,12 @@ Result<ShardFileInfo> WriteShardFile(Shard& shard, const std::string& dir,
                                      const std::string& job_fingerprint, uint64_t incarnation);
 
 // Fills a fresh shard with its partitions' rows out of all files of the manifest, whatever shards
-// wrote them, and sets its position. The caller has seen every file's size and SHA-256 to be what
+// wrote them, and sets its position. The caller has seen every file's size and digest to be what
 // the manifest says (runtime::VerifyFiles) before any is opened here.
 Status RestoreShard(const std::string& dir, const spec::CheckpointManifest& manifest,
                     const std::string& job_fingerprint, Shard* shard);
 
-// Reads a checkpoint back whole: manifest, sizes, SHA-256, every row, the content digest. On
+// Reads a checkpoint back whole: manifest, sizes, digests, every row, the content digest. On
 // success `report` gets a few lines for people. DataLoss names the first bad byte range as far as
 // it can be known: file, dataset, rows, bytes.
 Status VerifyCheckpoint(const std::string& dir, std::string* report);

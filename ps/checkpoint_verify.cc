@@ -76,10 +76,9 @@ Status Diagnose(const std::string& path, const spec::ManifestFile& wanted) {
                             std::to_string(std::max(bytes, wanted.bytes())) + ")";
   if (bytes < wanted.bytes()) return DataLoss(path + ": cut short, bytes [" + range + " are gone");
   if (bytes > wanted.bytes()) return DataLoss(path + ": too long, bytes [" + range + " were added");
-  EMPORIUM_ASSIGN_OR_RETURN(const std::string sha256, runtime::Sha256OfFile(path));
-  if (sha256 == wanted.sha256()) return Status::Ok();
-  const std::string what =
-      path + ": bytes were changed (SHA-256 " + sha256 + ", manifest " + wanted.sha256() + ")";
+  Status digest = runtime::VerifyDigest(path, wanted);
+  if (digest.code() != StatusCode::kDataLoss) return digest;
+  const std::string what = digest.message();
   const Result<std::unique_ptr<ShardFile>> file = ShardFile::Open(path);
   if (!file.ok()) return DataLoss(what + ": " + file.status().message());
   const Status chunk = FirstBadChunk(**file);

@@ -306,7 +306,7 @@ Status WriteRoot(Writer& writer, hid_t root, const Cut& cut, const std::string& 
   return writer.WriteWhole(root, {"partition", H5T_STD_U16LE, 1, false, ids.data()}, ids.size());
 }
 
-// Everything up to the closed and synced file. Returns its SHA-256.
+// Everything up to the closed and synced file. Returns its digest.
 Result<std::string> WriteContent(const Cut& cut, const CutSource& source, const std::string& path,
                                  const std::string& fingerprint,
                                  std::map<PartitionId, std::string>* partition_digests) {
@@ -366,8 +366,8 @@ Result<ShardFileInfo> WriteShardFile(const Cut& cut, const CutSource& source,
   const std::string path = dir + "/" + info.path;
   const std::string temporary = dir + "/." + info.path + ".tmp-" + std::to_string(incarnation);
   auto write = [&]() -> Status {
-    EMPORIUM_ASSIGN_OR_RETURN(info.sha256, WriteContent(cut, source, temporary, job_fingerprint,
-                                                        &info.partition_digests));
+    EMPORIUM_ASSIGN_OR_RETURN(
+        info.xxh3, WriteContent(cut, source, temporary, job_fingerprint, &info.partition_digests));
     EMPORIUM_FAILPOINT("server.checkpoint_file_synced");
     std::error_code error;
     info.bytes = std::filesystem::file_size(temporary, error);

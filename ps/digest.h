@@ -7,8 +7,8 @@
 //                         key, then gone u64.. in a checkpoint of changes, then sketch u8..
 //                         | held u32 if the table has an admission sketch )
 //
-// XXH3 (canonical, 16 bytes) because a digest tells models apart, and SHA-256 of the file
-// (manifest) is what finds damage: hashing rows with it too was a fifth of a checkpoint's time.
+// XXH3 (canonical, 16 bytes) because a digest tells models apart and need not withstand an
+// attacker: hashing rows with SHA-256 was a fifth of a checkpoint's time.
 //
 // little endian; weights in the bytes of the table's element type (proto/element.h). The table's
 // totals are the same on every shard, so they may stand in every partition. Values; belongs

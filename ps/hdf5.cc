@@ -223,7 +223,7 @@ Result<std::string> OutputFile::Finish() {
   const bool closed = file_.CloseNow();
   if (sink_->error == 0) BeginWriteback(sink_.get());
   // Hashed while the disk still writes.
-  Result<std::string> sha256 = runtime::Sha256OfFile(sink_->path);
+  Result<std::string> xxh3 = runtime::Xxh3OfFile(sink_->path);
   const bool skip = Planted(PlantedBug::kSkipsSync);
   const bool retry = Planted(PlantedBug::kRetriesSync);
   if (sink_->error == 0 && !skip && ::fsync(sink_->fd) != 0) sink_->error = errno;
@@ -231,7 +231,7 @@ Result<std::string> OutputFile::Finish() {
   if (::close(std::exchange(sink_->fd, -1)) != 0 && sink_->error == 0) sink_->error = errno;
   EMPORIUM_RETURN_IF_ERROR(status());
   if (!closed) return Hdf5Error(sink_->path + ": cannot close the file");
-  return sha256;
+  return xxh3;
 }
 
 }  // namespace emporium::ps

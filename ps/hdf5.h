@@ -73,8 +73,8 @@ class OutputFile {
   hid_t id() const { return file_.id(); }
   // The first write that failed, if one did: to stop early.
   Status status() const;
-  // Closes and syncs, and gives the file's SHA-256; the file is whole when this and every call
-  // before was Ok. Objects inside the file must have been closed.
+  // Closes and syncs, and gives the file's digest (runtime::Xxh3OfFile); the file is whole when
+  // this and every call before was Ok. Objects inside the file must have been closed.
   Result<std::string> Finish();
 
  private:

@@ -105,8 +105,10 @@ class Shard {
   // is of the changes since checkpoint `parent` if that was the cut before and all that changed is
   // known; else of all rows. One that is not complete is given up.
   Cut BeginCut(uint64_t number, uint64_t parent);
-  // Copies the next rows of the cut, about `bytes` of them; false when there are none, or no cut.
+  // Copies the next rows of the cut, about `bytes` of them; false when there is no cut. A cut ends
+  // with its last piece.
   bool NextPiece(size_t bytes, CutPiece* piece);
+  // Gives up a cut that has not ended.
   void EndCut();
   // Memory that the cut under way takes.
   uint64_t cut_bytes() const;

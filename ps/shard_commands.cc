@@ -25,7 +25,7 @@ control::ShardFile ToControl(ShardId shard, const ShardFileInfo& info) {
   file.shard = shard.value();
   file.path = info.path;
   file.bytes = static_cast<int64_t>(info.bytes);
-  file.sha256 = info.sha256;
+  file.xxh3 = info.xxh3;
   file.parent = static_cast<int64_t>(info.parent);
   for (const auto& [partition, digest] : info.partition_digests) {
     file.partition_digests[partition.value()] = digest;

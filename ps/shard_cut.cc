@@ -24,29 +24,24 @@ Cut Shard::BeginCut(uint64_t number, uint64_t parent) {
     cut.tables.push_back(table->BeginCut(cut.partition, changes));
   }
   for (StepRows& rows : step_rows_) rows.KeepKeys(true);
-  cut_table_ = 0;
+  cut_table_.reset();
+  if (!tables_.empty()) cut_table_ = 0;
   last_cut_ = number;
   return cut;
 }
 
 bool Shard::NextPiece(size_t bytes, CutPiece* piece) {
   while (cut_table_.has_value()) {
-    if (*cut_table_ == tables_.size()) {
-      cut_table_.reset();
-    } else if (tables_[*cut_table_]->NextPiece(bytes, piece)) {
-      return true;
-    } else {
-      tables_[*cut_table_]->EndCut();
-      ++*cut_table_;
-    }
+    Table& table = *tables_[*cut_table_];
+    const bool any = table.NextPiece(bytes, piece);
+    if (!table.cutting() && ++*cut_table_ == tables_.size()) cut_table_.reset();
+    if (any) return true;
   }
   return false;
 }
 
 void Shard::EndCut() {
-  // Whoever has all pieces need not have asked for one more.
-  CutPiece rest;
-  if (!NextPiece(1, &rest)) return;
+  if (!cut_table_.has_value()) return;
   for (const std::unique_ptr<Table>& table : tables_) table->EndCut();
   cut_table_.reset();
   last_cut_ = 0;

@@ -209,8 +209,9 @@ class Table {
   // complete is given up. `partitions`: all that the table has, ascending.
   CutTable BeginCut(const std::vector<PartitionId>& partitions, bool changes);
   // Adds the cut's next rows to a piece of about `bytes`; they are of one partition. False when
-  // there is no cut, or no rest of it.
+  // there is no cut. A cut ends with its last piece.
   bool NextPiece(size_t bytes, CutPiece* piece);
+  bool cutting() const;
   void EndCut();
   // Memory that the cut under way takes; not in bytes(), it goes with the cut.
   uint64_t cut_bytes() const;

@@ -66,7 +66,7 @@ void TableCut::Renumber(uint32_t bin, std::span<const Slot> before) {
 }
 
 bool TableCut::NextPiece(const Index& index, const Slabs& slabs, size_t bytes, CutPiece* piece) {
-  if (partition_ == order_.size()) return false;
+  if (complete()) return false;
   const size_t record = RecordBytes(slabs.shape());
   piece->last = false;
   piece->rows.clear();
@@ -90,7 +90,7 @@ bool TableCut::NextPiece(const Index& index, const Slabs& slabs, size_t bytes, C
   }
   piece->last = true;
   ++partition_;
-  if (partition_ < order_.size()) bin_ = order_[partition_].begin;
+  if (!complete()) bin_ = order_[partition_].begin;
   return true;
 }
 
@@ -188,8 +188,13 @@ CutTable Table::BeginCut(const std::vector<PartitionId>& partitions, bool change
 
 bool Table::NextPiece(size_t bytes, CutPiece* piece) {
   Impl& t = *impl_;
-  return t.cut.has_value() && t.cut->NextPiece(t.index, t.slabs, bytes, piece);
+  if (!cutting()) return false;
+  const bool any = t.cut->NextPiece(t.index, t.slabs, bytes, piece);
+  if (t.cut->complete()) EndCut();
+  return any;
 }
+
+bool Table::cutting() const { return impl_->cut.has_value(); }
 
 void Table::EndCut() { impl_->cut.reset(); }
 

@@ -40,6 +40,8 @@ class TableCut {
   void Settle(Slot slot);
   void Renumber(uint32_t bin, std::span<const Slot> before);
   bool NextPiece(const Index& index, const Slabs& slabs, size_t bytes, CutPiece* piece);
+  // Every piece has been given.
+  bool complete() const { return partition_ == order_.size(); }
 
   uint64_t bytes() const { return kept_bytes_ + rows_.bytes() + kept_.size() * sizeof(kept_[0]); }
 

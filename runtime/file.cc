@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <array>
 #include <cerrno>
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <span>
 
 #include "proto/planted_bug.h"
 #include "runtime/failpoint.h"
@@ -85,10 +87,21 @@ std::string DirectoryOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+std::string Hex(std::span<const unsigned char> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  hex.reserve(2 * bytes.size());
+  for (const unsigned char byte : bytes) {
+    hex.push_back(kDigits[byte >> 4]);
+    hex.push_back(kDigits[byte & 15]);
+  }
+  return hex;
+}
+
 // SHA-256 of bytes that come in pieces.
-class Hasher {
+class Sha256Hasher {
  public:
-  Hasher() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+  Sha256Hasher() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
     EMPORIUM_CHECK(
         context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1,
         "OpenSSL has SHA-256");
@@ -96,23 +109,37 @@ class Hasher {
   void Add(const void* bytes, size_t size) {
     EMPORIUM_CHECK(EVP_DigestUpdate(context_.get(), bytes, size) == 1, "SHA-256 takes any bytes");
   }
-  std::string Hex() {
+  std::string Finish() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned int size = 0;
     EMPORIUM_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1,
                    "SHA-256 ends once");
-    static constexpr char kDigits[] = "0123456789abcdef";
-    std::string hex;
-    hex.reserve(size_t{2} * size);
-    for (unsigned int i = 0; i < size; ++i) {
-      hex.push_back(kDigits[digest[i] >> 4]);
-      hex.push_back(kDigits[digest[i] & 15]);
-    }
-    return hex;
+    return Hex({digest.data(), size});
   }
 
  private:
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+// XXH3-128 of bytes that come in pieces.
+class Xxh3Hasher {
+ public:
+  Xxh3Hasher() : state_(XXH3_createState(), &XXH3_freeState) {
+    EMPORIUM_CHECK(state_ != nullptr && XXH3_128bits_reset(state_.get()) == XXH_OK,
+                   "a hash can be begun");
+  }
+  void Add(const void* bytes, size_t size) {
+    EMPORIUM_CHECK(XXH3_128bits_update(state_.get(), bytes, size) == XXH_OK,
+                   "XXH3 takes any bytes");
+  }
+  std::string Finish() {
+    XXH128_canonical_t digest;
+    XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(state_.get()));
+    return Hex(digest.digest);
+  }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
 };
 
 // Calls `take(bytes, size)` for each piece of the file.
@@ -130,6 +157,14 @@ Status ReadPieces(const std::string& path, const Take& take) {
     }
     take(piece.data(), static_cast<size_t>(size));
   }
+}
+
+template <class Hasher>
+Result<std::string> DigestOfFile(const std::string& path) {
+  Hasher hasher;
+  EMPORIUM_RETURN_IF_ERROR(
+      ReadPieces(path, [&hasher](const char* bytes, size_t size) { hasher.Add(bytes, size); }));
+  return hasher.Finish();
 }
 
 }  // namespace
@@ -201,17 +236,16 @@ Result<std::string> ReadFile(const std::string& path) {
 }
 
 Result<std::string> Sha256OfFile(const std::string& path) {
-  Hasher hasher;
-  EMPORIUM_RETURN_IF_ERROR(
-      ReadPieces(path, [&hasher](const char* bytes, size_t size) { hasher.Add(bytes, size); }));
-  return hasher.Hex();
+  return DigestOfFile<Sha256Hasher>(path);
 }
 
 std::string Sha256(std::string_view bytes) {
-  Hasher hasher;
+  Sha256Hasher hasher;
   hasher.Add(bytes.data(), bytes.size());
-  return hasher.Hex();
+  return hasher.Finish();
 }
+
+Result<std::string> Xxh3OfFile(const std::string& path) { return DigestOfFile<Xxh3Hasher>(path); }
 
 Status MakeDirs(const std::string& path) {
   std::error_code error;

@@ -36,6 +36,9 @@ Result<std::string> ReadFile(const std::string& path);
 // Lower-case hex.
 Result<std::string> Sha256OfFile(const std::string& path);
 std::string Sha256(std::string_view bytes);
+// XXH3-128, lower-case hex as `xxh128sum` prints it: finds damage ten times as fast, and would not
+// withstand an attacker.
+Result<std::string> Xxh3OfFile(const std::string& path);
 
 // As `mkdir -p`.
 Status MakeDirs(const std::string& path);

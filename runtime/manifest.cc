@@ -156,14 +156,22 @@ Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manif
   return Status::Ok();
 }
 
+Status VerifyDigest(const std::string& path, const spec::ManifestFile& file) {
+  const bool sha256 = !file.has_xxh3();
+  const std::string& wanted = sha256 ? file.sha256() : file.xxh3();
+  EMPORIUM_ASSIGN_OR_RETURN(const std::string digest,
+                            sha256 ? Sha256OfFile(path) : Xxh3OfFile(path));
+  if (digest == wanted || Planted(PlantedBug::kIgnoresDigests)) return Status::Ok();
+  return DataLoss(path + ": bytes were changed (" + (sha256 ? "SHA-256 " : "XXH3 ") + digest +
+                  ", the manifest says " + wanted + ")");
+}
+
 Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest, bool earlier) {
   EMPORIUM_RETURN_IF_ERROR(VerifySizes(dir, manifest));
   for (const spec::ManifestFile& file : manifest.file()) {
     if (file.has_checkpoint() && !earlier) continue;
     const std::string path = (fs::path(dir) / file.path()).string();
-    EMPORIUM_ASSIGN_OR_RETURN(const std::string sha256, Sha256OfFile(path));
-    if (sha256 == file.sha256() || Planted(PlantedBug::kIgnoresDigests)) continue;
-    return DataLoss(path + ": SHA-256 is " + sha256 + ", the manifest says " + file.sha256());
+    EMPORIUM_RETURN_IF_ERROR(VerifyDigest(path, file));
   }
   return Status::Ok();
 }

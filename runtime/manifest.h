@@ -23,8 +23,8 @@
 namespace emporium::runtime {
 
 // 2: some files hold changes to earlier ones. 3: the content digest is over XXH3 of rows
-// (ps/digest.h), before it was over SHA-256.
-inline constexpr uint32_t kCheckpointFormat = 3;
+// (ps/digest.h), before it was over SHA-256. 4: files have XXH3 digests, before SHA-256.
+inline constexpr uint32_t kCheckpointFormat = 4;
 inline constexpr const char* kManifestName = "MANIFEST";
 
 // A text file that begins with the digest of the rest of it. DataLoss when the two do not agree.
@@ -47,8 +47,10 @@ Status LinkFiles(const std::string& from, const std::map<std::string, std::strin
 
 // Every file of the manifest is there with its size. DataLoss names the first that is not.
 Status VerifySizes(const std::string& dir, const spec::CheckpointManifest& manifest);
-// The same, and with its SHA-256; sizes are looked at before any content is read. `earlier`: also
-// of the files that were written, and verified, for an earlier checkpoint.
+// The file at `path` has the digest that a checkpoint's manifest says. DataLoss when not.
+Status VerifyDigest(const std::string& path, const spec::ManifestFile& file);
+// VerifySizes, then VerifyDigest of every file. `earlier`: also of those that were written, and
+// verified, for an earlier checkpoint.
 Status VerifyFiles(const std::string& dir, const spec::CheckpointManifest& manifest,
                    bool earlier = true);
 

@@ -137,7 +137,7 @@ Status CheckpointRun::FillManifest(uint32_t partitions, spec::CheckpointManifest
     // Servers may say the whole path; a manifest names the file in its own directory.
     entry->set_path(file.path.substr(file.path.rfind('/') + 1));
     entry->set_bytes(static_cast<uint64_t>(file.bytes));
-    entry->set_sha256(file.sha256);
+    entry->set_xxh3(file.xxh3);
     for (const auto& [partition, digest] : file.partition_digests) {
       if (partition < 0 || static_cast<uint32_t>(partition) >= partitions ||
           !digests.emplace(PartitionId(static_cast<uint16_t>(partition)), digest).second) {

@@ -121,7 +121,7 @@ TEST_F(CutTest, IsAsTheShardWasWhateverHappensMeanwhile) {
       const Result<ShardFileInfo> moving = copy.Write(Dir("moving"));
       ASSERT_TRUE(moving.ok()) << moving.status().ToString();
       EXPECT_EQ(moving->partition_digests, still.partition_digests);
-      EXPECT_EQ(moving->sha256, still.sha256);
+      EXPECT_EQ(moving->xxh3, still.xxh3);
       EXPECT_EQ(cluster.shard(0).cut_bytes(), 0u);
       // And the cut has changed nothing.
       for (uint64_t s = at; s < t; ++s) TrainStep(twin, s);
@@ -197,7 +197,7 @@ class Chain {
       spec::ManifestFile own;
       own.set_path(info.path);
       own.set_bytes(info.bytes);
-      own.set_sha256(info.sha256);
+      own.set_xxh3(info.xxh3);
       own.set_shard(static_cast<uint32_t>(s));
       *manifest.add_file() = own;
       own.set_path(kept);

@@ -208,7 +208,7 @@ class ServerTest : public ::testing::TestWithParam<const char*> {
       spec::ManifestFile* file = manifest.add_file();
       file->set_path(shard_file.path);
       file->set_bytes(static_cast<uint64_t>(shard_file.bytes));
-      file->set_sha256(shard_file.sha256);
+      file->set_xxh3(shard_file.xxh3);
       for (const auto& [p, digest] : shard_file.partition_digests) {
         digests[PartitionId(static_cast<uint16_t>(p))] = digest;
       }

@@ -264,7 +264,7 @@ class Cluster {
       spec::ManifestFile* file = manifest.add_file();
       file->set_path(info.path);
       file->set_bytes(info.bytes);
-      file->set_sha256(info.sha256);
+      file->set_xxh3(info.xxh3);
       digests.merge(info.partition_digests);
     }
     EMPORIUM_ASSIGN_OR_RETURN(std::string digest, runtime::ContentDigest(digests, kPartitions));

@@ -198,7 +198,7 @@ class DamagedShardFiles : public ::testing::Test {
   // The manifest says what the file is now.
   void Seal() {
     manifest_.mutable_file(0)->set_bytes(fs::file_size(path_));
-    manifest_.mutable_file(0)->set_sha256(runtime::Sha256OfFile(path_).value());
+    manifest_.mutable_file(0)->set_xxh3(runtime::Xxh3OfFile(path_).value());
     ASSERT_TRUE(runtime::WriteManifest(dir_, manifest_).ok());
   }
 

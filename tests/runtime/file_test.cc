@@ -43,6 +43,15 @@ TEST_F(FileTest, Sha256IsTheStandards) {
   EXPECT_EQ(Sha256(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
+// What `printf abc | xxh128sum` says.
+TEST_F(FileTest, Xxh3IsTheStandards) {
+  const std::string path = dir_ + "/abc";
+  ASSERT_TRUE(WriteFileDurably(path, "abc").ok());
+  EXPECT_EQ(*Xxh3OfFile(path), "06b05ab6733a618578af5f94892f3950");
+  ASSERT_TRUE(WriteFileDurably(path, "").ok());
+  EXPECT_EQ(*Xxh3OfFile(path), "99aa06d3014798d86001c324468d497f");
+}
+
 TEST_F(FileTest, FailuresNameThePathAndLeaveNothing) {
   const Status missing = WriteFileDurably(dir_ + "/none/file", "x");
   EXPECT_EQ(missing.code(), StatusCode::kNotFound);
@@ -52,6 +61,7 @@ TEST_F(FileTest, FailuresNameThePathAndLeaveNothing) {
   EXPECT_EQ(Entries(), 1u);
   EXPECT_EQ(ReadFile(dir_ + "/none").status().code(), StatusCode::kNotFound);
   EXPECT_EQ(Sha256OfFile(dir_ + "/none").status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(Xxh3OfFile(dir_ + "/none").status().code(), StatusCode::kNotFound);
   EXPECT_FALSE(MakeDirs("/dev/null/x").ok());
   EXPECT_FALSE(RenameDurably(dir_ + "/none", dir_ + "/other").ok());
   EXPECT_FALSE(FsyncFile(dir_ + "/none").ok());

@@ -31,7 +31,7 @@ class ManifestTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(root_); }
 
-  // A checkpoint with two files.
+  // A checkpoint with two files, the second as they were up to format 3.
   spec::CheckpointManifest Make(uint64_t number, const std::string& job = "job") {
     const std::string dir = CheckpointDir(root_, number);
     fs::create_directories(dir);
@@ -43,11 +43,16 @@ class ManifestTest : public testing::Test {
     manifest.set_job_text("name: \"films\"  # \xc3\xa9\n");
     for (const char* name : {"shard-0.h5", "shard-1.h5"}) {
       const std::string bytes = std::string(name) + std::to_string(number);
-      EXPECT_TRUE(WriteFileDurably(dir + "/" + name, bytes).ok());
+      const std::string path = dir + "/" + name;
+      EXPECT_TRUE(WriteFileDurably(path, bytes).ok());
       spec::ManifestFile* file = manifest.add_file();
       file->set_path(name);
       file->set_bytes(bytes.size());
-      file->set_sha256(Sha256(bytes));
+      if (manifest.file_size() == 1) {
+        file->set_xxh3(Xxh3OfFile(path).value());
+      } else {
+        file->set_sha256(Sha256(bytes));
+      }
     }
     EXPECT_TRUE(WriteManifest(dir, manifest).ok());
     return manifest;
@@ -121,7 +126,12 @@ TEST_F(ManifestTest, FilesAreLookedAt) {
   std::string flipped = whole;
   flipped[3] ^= 1;
   Overwrite(path, flipped);
-  EXPECT_THAT(VerifyFiles(dir, manifest).message(), HasSubstr("shard-1.h5: SHA-256"));
+  EXPECT_THAT(VerifyFiles(dir, manifest).message(),
+              HasSubstr("shard-1.h5: bytes were changed (SHA-256"));
+  Overwrite(path, whole);
+  Overwrite(dir + "/shard-0.h5", "shard-0.h5X");
+  EXPECT_THAT(VerifyFiles(dir, manifest).message(),
+              HasSubstr("shard-0.h5: bytes were changed (XXH3"));
   fs::remove(path);
   EXPECT_THAT(VerifyFiles(dir, manifest).message(), HasSubstr("shard-1.h5: missing"));
 }

@@ -155,7 +155,7 @@ class TestNode {
       const std::string path = command.checkpoint_dir + "/" + file.path;
       EXPECT_TRUE(runtime::WriteFileDurably(path, "rows").ok());
       file.bytes = 4;
-      file.sha256 = runtime::Sha256("rows");
+      file.xxh3 = runtime::Xxh3OfFile(path).value();
       for (size_t p = 0; p < owners.size(); ++p) {
         if (owners[p] == shard) {
           file.partition_digests[static_cast<int32_t>(p)] = std::string(32, 'd');

@@ -9,6 +9,14 @@ namespace emporium::sim {
 
 using scheduler::Actions;
 
+namespace {
+
+scheduler::JobMachine::Evaluation EvaluationOf(const control::Command& command) {
+  return {command.stage, command.validation, command.from_step};
+}
+
+}  // namespace
+
 Status SchedulerHost::Start(bool rejoin) {
   world_.Begin(this);
   mail_.clear();
@@ -188,15 +196,13 @@ void SchedulerHost::Answer(int64_t node) {
 
 Status SchedulerHost::PutChunk(int64_t node, int64_t incarnation, const control::Command& of,
                                int64_t chunk, const std::string& bytes) {
-  return machine_->PutChunk(world_.now_ms(), node, incarnation,
-                            {of.stage, of.validation, of.from_step}, chunk, bytes);
+  return machine_->PutChunk(world_.now_ms(), node, incarnation, EvaluationOf(of), chunk, bytes);
 }
 
 Result<std::vector<std::string>> SchedulerHost::GetChunks(int64_t node, int64_t incarnation,
                                                           const control::Command& of,
                                                           int64_t from) {
-  return machine_->GetChunks(world_.now_ms(), node, incarnation,
-                             {of.stage, of.validation, of.from_step}, from);
+  return machine_->GetChunks(world_.now_ms(), node, incarnation, EvaluationOf(of), from);
 }
 
 Status SchedulerHost::PutMetrics(int64_t node, int64_t incarnation, const control::Command& of,
@@ -204,8 +210,7 @@ Status SchedulerHost::PutMetrics(int64_t node, int64_t incarnation, const contro
   std::vector<control::Metric> metrics(1);
   metrics[0].name = "m";
   metrics[0].value = metric;
-  return machine_->PutMetrics(world_.now_ms(), node, incarnation,
-                              {of.stage, of.validation, of.from_step}, metrics);
+  return machine_->PutMetrics(world_.now_ms(), node, incarnation, EvaluationOf(of), metrics);
 }
 
 void SchedulerHost::RequestStop() {

@@ -25,6 +25,9 @@ class Figures(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.figures.TABLE = os.path.join(directory.name, "figures.md")
+        self.figures.SUMMARY = os.path.join(directory.name, "reliability.md")
+        with open(self.figures.SUMMARY, "w", encoding="utf-8") as file:
+            file.write("| ID | what | measured |\n|---|---|---|\n| A | one | ? |\n| - | two | by eye |\n")
 
     def measurement(self, code, *figures, needs_data=False):
         return self.figures.Measurement("made up", ["{python}", "-c", code],
@@ -77,6 +80,17 @@ class Figures(unittest.TestCase):
         self.assertEqual(len(rows), 2)
         self.assertIn("| A | speed | 9 | >=10 | short |", rows[0])
         self.assertIn("| B | speed | 12 | >=10 | ok |", rows[1])
+        with open(self.figures.SUMMARY, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        self.assertRegex(lines[2], r"^\| A \| one \| speed 9 \(short\); [-0-9]{10} \|$")
+        self.assertEqual(lines[3], "| - | two | by eye |")
+
+    def test_the_summary_says_what_the_table_says(self):
+        table, measurements = self.figures.figure_table, self.figures.MEASUREMENTS
+        rows = table.read(os.path.join(ROOT, "docs", "figures.md"), measurements)
+        with open(os.path.join(ROOT, "docs", "reliability.md"), encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual(table.summarized(text, measurements, rows), text)
 
     def test_every_entry_is_whole(self):
         for identifier, entry in self.figures.MEASUREMENTS.items():

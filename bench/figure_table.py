@@ -1,5 +1,5 @@
-"""Tables of measured figures: docs/figures.md, and the last column of docs/reliability.md, which says
-the same of an ID in one line. For bench/figures."""
+"""Tables of measured figures: docs/figures.md, and the last column of docs/reliability.md, which
+says the same of an ID in one line. For bench/figures."""
 import datetime
 import os
 
@@ -7,8 +7,8 @@ import job_runs
 
 HEAD = """# Figures
 
-What Emporium promises, as measured. `bench/figures ID` measures a figure again; this table is written
-by `bench/figures ID... --write`.
+What Emporium promises, as measured. `bench/figures ID` measures a figure again; this table is
+written by `bench/figures ID... --write`.
 
 | ID | figure | value | goal | | date | machine |
 |---|---|---|---|---|---|---|

@@ -27,7 +27,8 @@ class Figures(unittest.TestCase):
         self.figures.TABLE = os.path.join(directory.name, "figures.md")
         self.figures.SUMMARY = os.path.join(directory.name, "reliability.md")
         with open(self.figures.SUMMARY, "w", encoding="utf-8") as file:
-            file.write("| ID | what | measured |\n|---|---|---|\n| A | one | ? |\n| - | two | by eye |\n")
+            file.write("| ID | what | measured |\n|---|---|---|\n"
+                       "| A | one | ? |\n| - | two | by eye |\n")
 
     def measurement(self, code, *figures, needs_data=False):
         return self.figures.Measurement("made up", ["{python}", "-c", code],

@@ -259,7 +259,10 @@ void JobMachine::PauseFinished(int64_t now_ms, Actions* out) {
 void JobMachine::SpanFinished(int64_t now_ms, Actions* out) {
   losses_->Settle(span_.until);
   cursor_.step = span_.until;
-  if (span_.until > span_.from) {
+  // Without a step, too, shards may have begun the stage: weights that the stage before could not
+  // save are now those of this one's beginning.
+  const bool unsaved = weights_.has_value() && weights_ != saved_;
+  if (span_.until > span_.from || unsaved) {
     weights_ = Position{static_cast<uint32_t>(stage_), span_.until, false};
   }
   NextWork(now_ms, out);

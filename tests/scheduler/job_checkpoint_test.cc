@@ -73,5 +73,33 @@ TEST(JobCheckpoint, AStopWaitsForWhatIsBeingWrittenAndTakesItsOwn) {
   }
 }
 
+// The next stage has begun on the shards alone: the worker has none of their rows yet.
+TEST(JobCheckpoint, WhatAStageCouldNotSaveIsSavedAsTheBeginningOfTheNext) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    Sim sim(TwoStageOptions(1, seed));
+    ASSERT_TRUE(sim.Boot().ok());
+    ASSERT_TRUE(sim.RunUntil([&] {
+      return sim.machine->checkpoint_in_work() > 0 &&
+             sim.log.back().kind == control::CommandKind::CHECKPOINT &&
+             sim.log.back().until_step == 10;
+    }));
+    sim.next_write_error = ResourceExhausted("no space left");
+    ASSERT_TRUE(sim.RunUntil([&] { return sim.shards->stage == 1; }));
+    EXPECT_EQ(sim.machine->counts().failed_checkpoints, 1);
+    sim.Report(&sim.nodes.at(1));  // it knows of the stage
+    sim.RequestStop();
+    EXPECT_EQ(sim.Run().code(), StatusCode::kCancelled);
+    EXPECT_EQ(sim.StepsOf(1), 0u);
+    const spec::CheckpointManifest& last = sim.checkpoints.rbegin()->second.manifest;
+    EXPECT_EQ(last.stage(), 1u);
+    EXPECT_EQ(last.step(), 0u);
+    EXPECT_FALSE(last.stage_done());
+    ASSERT_TRUE(sim.Boot().ok());
+    ASSERT_TRUE(sim.Run().ok());
+    ExpectWholeJob(sim);
+  }
+}
+
 }  // namespace
 }  // namespace emporium::scheduler::testing

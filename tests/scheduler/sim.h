@@ -439,11 +439,12 @@ class Sim {
       return;
     }
     if (!Reachable(*node)) return;
-    if (!StageOfShards(stage)) {  // the first pull of a stage begins it
+    if (!StageOfShards(stage)) {  // the first pull of a stage begins it, and is answered then
       EXPECT_LT(shards->stage, stage);
       for (const auto& staged : shards->staged) EXPECT_TRUE(staged.empty());
       shards->stage = stage;
       std::fill(shards->version.begin(), shards->version.end(), 0);
+      return;
     }
     if (shards->lowest() < node->step) return;  // the pull waits
     node->begun = std::max(node->begun.value_or(0), node->step);

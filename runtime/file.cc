@@ -222,8 +222,15 @@ Status ReplaceDirDurably(const std::string& from, const std::string& to) {
 }
 
 Status RemoveDir(const std::string& path) {
+  // Each time that this fails somebody has changed a name in it, of which there are few.
+  constexpr int kMostAttempts = 100;
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    std::filesystem::remove_all(path, error);
+    const bool others =
+        error == std::errc::no_such_file_or_directory || error == std::errc::directory_not_empty;
+    if (!others) break;
+  }
   if (error) return SystemError("remove", path, error.value());
   return Status::Ok();
 }

@@ -29,7 +29,7 @@ Status LinkFile(const std::string& from, const std::string& to);
 // before is removed; until the new one has it, in one moment, nobody sees it gone. (On a file
 // system that cannot exchange two names there is a short moment without either.)
 Status ReplaceDirDurably(const std::string& from, const std::string& to);
-// A directory with all that it holds; Ok when there is none.
+// A directory and all in it, while others may still change names there; Ok when there is none.
 Status RemoveDir(const std::string& path);
 
 Result<std::string> ReadFile(const std::string& path);

@@ -227,8 +227,8 @@ Status RemoveCheckpoint(const std::string& dir) {
   std::error_code error;
   fs::remove(fs::path(dir) / kManifestName, error);
   EMPORIUM_FAILPOINT("scheduler.prune_manifest_removed");
-  if (!error) fs::remove_all(dir, error);
-  return error ? SystemError(dir, error) : Status::Ok();
+  if (error) return SystemError(dir, error);
+  return RemoveDir(dir);
 }
 
 Status PruneCheckpoints(const std::string& root, uint32_t keep, std::optional<uint64_t> also) {

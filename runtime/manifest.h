@@ -70,7 +70,7 @@ Result<std::optional<CheckpointInfo>> NewestCheckpoint(const std::string& root,
                                                        const std::string& job_fingerprint,
                                                        std::vector<std::string>* passed_over);
 
-// Removes a checkpoint or what is left of one, the manifest first.
+// Removes a checkpoint or what is left of one, the manifest first; servers may still write files.
 Status RemoveCheckpoint(const std::string& dir);
 // Removes what is older than the `keep` newest checkpoints whose MANIFEST is whole and whose files
 // have their sizes, finished or not, and not number `also`. What is newer than all of them is left

@@ -4,7 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 namespace emporium::runtime {
 namespace {
@@ -103,6 +106,27 @@ TEST_F(FileTest, ADirectoryTakesTheNameOfAnother) {
 
   EXPECT_EQ(ReplaceDirDurably(dir_ + "/made", dir_ + "/final").code(), StatusCode::kNotFound);
   EXPECT_EQ(*ReadFile(dir_ + "/final/file"), "second");
+}
+
+// As a checkpoint is removed that servers are still at: its names change meanwhile.
+TEST_F(FileTest, ADirectoryIsRemovedWhileOthersRenameInIt) {
+  for (int round = 0; round < 300; ++round) {
+    const std::string dir = dir_ + "/shared";
+    ASSERT_TRUE(MakeDirs(dir).ok());
+    const auto name = [&](int i) { return dir + "/" + std::to_string(i); };
+    for (int i = 0; i < 20; ++i) std::ofstream(name(i) + ".tmp") << i;
+    std::thread other([&] {
+      for (int i = 19; i >= 0; --i) {
+        // Whatever comes of it.
+        (void)std::rename((name(i) + ".tmp").c_str(), name(i).c_str());
+        if (i % 2 == 0) (void)std::remove(name(i).c_str());
+      }
+    });
+    const Status status = RemoveDir(dir);
+    other.join();
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    ASSERT_FALSE(std::filesystem::exists(dir));
+  }
 }
 
 }  // namespace

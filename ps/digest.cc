@@ -1,7 +1,6 @@
 #include "ps/digest.h"
 
 #include <openssl/evp.h>
-#include <xxhash.h>
 
 #include <cstring>
 
@@ -24,19 +23,7 @@ void Append(std::string& out, const T& value) {
 
 }  // namespace
 
-struct RowsDigest::State {
-  State() : hash(XXH3_createState()) { Start(); }
-  ~State() { XXH3_freeState(hash); }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
-  void Start() {
-    EMPORIUM_CHECK(hash != nullptr && XXH3_128bits_reset(hash) == XXH_OK, "a hash can be begun");
-  }
-  XXH3_state_t* hash;
-};
-
-RowsDigest::RowsDigest() : state_(std::make_unique<State>()), buffer_(kBufferBytes) {}
-RowsDigest::~RowsDigest() = default;
+RowsDigest::RowsDigest() : buffer_(kBufferBytes) {}
 
 void RowsDigest::Put(std::span<const std::byte> bytes) {
   if (bytes.size() > buffer_.size() - filled_) Flush();
@@ -47,8 +34,7 @@ void RowsDigest::Put(std::span<const std::byte> bytes) {
 }
 
 void RowsDigest::Flush() {
-  EMPORIUM_CHECK(XXH3_128bits_update(state_->hash, buffer_.data(), filled_) == XXH_OK,
-                 "hashing memory cannot fail");
+  hash_.Add(buffer_.data(), filled_);
   filled_ = 0;
 }
 
@@ -71,10 +57,7 @@ void RowsDigest::Add(std::span<const uint8_t> sketch, uint32_t held) {
 
 std::string RowsDigest::Finish() {
   Flush();
-  XXH128_canonical_t digest;
-  XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(state_->hash));
-  state_->Start();
-  return std::string(reinterpret_cast<const char*>(digest.digest), sizeof(digest.digest));
+  return hash_.Finish();
 }
 
 std::string PartitionDigest(std::span<const TablePart> tables) {

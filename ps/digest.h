@@ -18,12 +18,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "ps/table.h"
+#include "runtime/xxh3.h"
 
 namespace emporium::ps {
 
@@ -31,9 +31,6 @@ namespace emporium::ps {
 class RowsDigest {
  public:
   RowsDigest();
-  ~RowsDigest();
-  RowsDigest(const RowsDigest&) = delete;
-  RowsDigest& operator=(const RowsDigest&) = delete;
   // Rows in ascending order of key.
   void Add(const RowView& row, bool popularity);
   // Keys whose rows went, behind the rows: in a checkpoint of changes alone.
@@ -51,8 +48,7 @@ class RowsDigest {
   }
   void Flush();
 
-  struct State;
-  std::unique_ptr<State> state_;
+  runtime::Xxh3 hash_;
   // Rows are small and a call of the hash is not.
   std::vector<std::byte> buffer_;
   size_t filled_ = 0;

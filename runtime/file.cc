@@ -5,7 +5,6 @@
 #include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <array>
 #include <cerrno>
@@ -13,10 +12,10 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <span>
 
 #include "proto/planted_bug.h"
 #include "runtime/failpoint.h"
+#include "runtime/xxh3.h"
 
 namespace emporium::runtime {
 namespace {
@@ -87,11 +86,12 @@ std::string DirectoryOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-std::string Hex(std::span<const unsigned char> bytes) {
+std::string Hex(std::string_view bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string hex;
   hex.reserve(2 * bytes.size());
-  for (const unsigned char byte : bytes) {
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
     hex.push_back(kDigits[byte >> 4]);
     hex.push_back(kDigits[byte & 15]);
   }
@@ -109,37 +109,17 @@ class Sha256Hasher {
   void Add(const void* bytes, size_t size) {
     EMPORIUM_CHECK(EVP_DigestUpdate(context_.get(), bytes, size) == 1, "SHA-256 takes any bytes");
   }
+  // 32 bytes.
   std::string Finish() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned int size = 0;
     EMPORIUM_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1,
                    "SHA-256 ends once");
-    return Hex({digest.data(), size});
+    return std::string(reinterpret_cast<const char*>(digest.data()), size);
   }
 
  private:
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
-
-// XXH3-128 of bytes that come in pieces.
-class Xxh3Hasher {
- public:
-  Xxh3Hasher() : state_(XXH3_createState(), &XXH3_freeState) {
-    EMPORIUM_CHECK(state_ != nullptr && XXH3_128bits_reset(state_.get()) == XXH_OK,
-                   "a hash can be begun");
-  }
-  void Add(const void* bytes, size_t size) {
-    EMPORIUM_CHECK(XXH3_128bits_update(state_.get(), bytes, size) == XXH_OK,
-                   "XXH3 takes any bytes");
-  }
-  std::string Finish() {
-    XXH128_canonical_t digest;
-    XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(state_.get()));
-    return Hex(digest.digest);
-  }
-
- private:
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
 };
 
 // Calls `take(bytes, size)` for each piece of the file.
@@ -164,7 +144,7 @@ Result<std::string> DigestOfFile(const std::string& path) {
   Hasher hasher;
   EMPORIUM_RETURN_IF_ERROR(
       ReadPieces(path, [&hasher](const char* bytes, size_t size) { hasher.Add(bytes, size); }));
-  return hasher.Finish();
+  return Hex(hasher.Finish());
 }
 
 }  // namespace
@@ -249,10 +229,10 @@ Result<std::string> Sha256OfFile(const std::string& path) {
 std::string Sha256(std::string_view bytes) {
   Sha256Hasher hasher;
   hasher.Add(bytes.data(), bytes.size());
-  return hasher.Finish();
+  return Hex(hasher.Finish());
 }
 
-Result<std::string> Xxh3OfFile(const std::string& path) { return DigestOfFile<Xxh3Hasher>(path); }
+Result<std::string> Xxh3OfFile(const std::string& path) { return DigestOfFile<Xxh3>(path); }
 
 Status MakeDirs(const std::string& path) {
   std::error_code error;
